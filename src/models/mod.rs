@@ -1,0 +1,3 @@
+//! Models on disk: folders, their files and hashes, and the ONNX Runtime library. No inference.
+pub mod folder;
+pub mod runtime;
