@@ -1,14 +1,18 @@
-//! From crawled image-text data to audited, training-ready parquet.
+//! From crawled image-text data to training-ready parquet.
 //!
-//! The stations of a row, in order: [`source`], [`decode`], [`perceive`], [`describe`], [`audit`],
-//! [`shard`]; [`pipeline`] joins them. `ARCHITECTURE.md` says what may import what.
+//! The stations of a row, in order: [`source`], [`decode`], [`perceive`], [`shard`]; [`pipeline`]
+//! joins them. `ARCHITECTURE.md` says what may import what.
 #![warn(missing_docs, unreachable_pub, clippy::dbg_macro, clippy::todo)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod atomic_file;
+pub mod cli;
 pub mod decode;
 pub mod fetch;
 pub mod models;
 pub mod perceive;
+pub mod pipeline;
 pub mod retry;
 pub mod sample;
+pub mod shard;
+pub mod source;

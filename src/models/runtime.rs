@@ -9,6 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -16,6 +18,9 @@ use anyhow::bail;
 
 /// The version that pip is asked for, measured to work.
 pub const ONNX_RUNTIME: &str = "1.32.0";
+
+/// One installation at a time in a process; other processes have temporary names of their own.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Unpacks the library of a wheel: pip implies python3, so no zip crate is needed.
 const UNPACK: &str = "
@@ -110,7 +115,11 @@ fn of_python() -> Option<PathBuf> {
 }
 
 fn install(report: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let target = cached()?;
+    if target.is_file() {
+        return Ok(target);
+    }
     let folder = target.parent().context("the cache has no folder")?.to_owned();
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     report(&format!("ONNX Runtime is not installed: fetching {ONNX_RUNTIME} with pip"));
