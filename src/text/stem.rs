@@ -41,7 +41,8 @@ fn number(word: &str) -> Option<String> {
     if let Some(digits) = NUMBERS.get(word) {
         return Some((*digits).to_owned());
     }
-    if !word.bytes().all(|b| b.is_ascii_digit() || b == b',') {
+    let figures = word.bytes().all(|b| b.is_ascii_digit() || b == b',');
+    if !figures || !word.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     let digits: String = word.chars().filter(char::is_ascii_digit).collect();

