@@ -15,6 +15,8 @@ use serde_json::json;
 
 use crate::atomic_file;
 use crate::decode::Limits;
+use crate::describe::Config as DescribeConfig;
+use crate::describe::Describer;
 use crate::models::runtime;
 use crate::perceive;
 use crate::perceive::Models;
@@ -135,7 +137,9 @@ impl Refine {
             captioner: self.captioner.clone(),
             ..perceive::Config::default()
         })?;
-        self.claim(&models)?;
+        let describer =
+            Describer::open(&DescribeConfig::default(), &self.output.join("requests.sqlite"))?;
+        self.claim(&models, &describer)?;
         let library = set_up(self.onnxruntime.as_deref())?;
         let runtime = OnnxRuntime::load(&library)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -147,15 +151,17 @@ impl Refine {
             rows_per_shard: self.rows_per_shard,
         };
         let (started, mut rows) = (Instant::now(), 0);
-        let markers = pipeline::run(&plan, items, &mut perceivers, &self.output, &mut |marker| {
-            rows += marker.rows_read;
-            let rate = rows as f64 / started.elapsed().as_secs_f64();
-            let (refined, rejected) = (marker.refined, marker.rejected);
-            eprintln!(
-                "shard {:05}: {refined} refined, {rejected} rejected; {rate:.1} rows/s",
-                marker.shard
-            );
-        })?;
+        let output = &self.output;
+        let markers =
+            pipeline::run(&plan, items, &mut perceivers, &describer, output, &mut |marker| {
+                rows += marker.rows_read;
+                let rate = rows as f64 / started.elapsed().as_secs_f64();
+                let (refined, rejected) = (marker.refined, marker.rejected);
+                eprintln!(
+                    "shard {:05}: {refined} refined, {rejected} rejected; {rate:.1} rows/s",
+                    marker.shard
+                );
+            })?;
         let mut table = Table::new();
         table.set_header(["shard", "read", "refined", "rejected", "reasons"]);
         for m in &markers {
@@ -169,7 +175,7 @@ impl Refine {
     }
 
     /// Writes `run.json` once; another input, model or parameter is refused, never mixed in.
-    fn claim(&self, models: &Models) -> Result<()> {
+    fn claim(&self, models: &Models, describer: &Describer) -> Result<()> {
         std::fs::create_dir_all(&self.output)
             .with_context(|| format!("cannot create {}", self.output.display()))?;
         let path = self.output.join("run.json");
@@ -181,6 +187,7 @@ impl Refine {
             "rows_per_shard": self.rows_per_shard,
             "max_side": self.max_side,
             "models": labels,
+            "describe": describer.provenance(),
         });
         let wanted = serde_json::to_string_pretty(&wanted)?;
         match std::fs::read_to_string(&path) {

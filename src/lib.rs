@@ -1,13 +1,14 @@
 //! From crawled image-text data to training-ready parquet.
 //!
-//! The stations of a row, in order: [`source`], [`decode`], [`perceive`], [`shard`]; [`pipeline`]
-//! joins them. `ARCHITECTURE.md` says what may import what.
+//! The stations of a row, in order: [`source`], [`decode`], [`perceive`], [`describe`], [`shard`];
+//! [`pipeline`] joins them. `ARCHITECTURE.md` says what may import what.
 #![warn(missing_docs, unreachable_pub, clippy::dbg_macro, clippy::todo)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod atomic_file;
 pub mod cli;
 pub mod decode;
+pub mod describe;
 pub mod fetch;
 pub mod models;
 pub mod perceive;
@@ -16,3 +17,4 @@ pub mod retry;
 pub mod sample;
 pub mod shard;
 pub mod source;
+pub mod text;

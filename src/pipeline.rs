@@ -28,6 +28,8 @@ use crate::decode::Filter;
 use crate::decode::Limits;
 use crate::decode::Pixels;
 use crate::decode::View;
+use crate::describe::Describer;
+use crate::describe::Request;
 use crate::perceive::Glimpse;
 use crate::perceive::Perceiver;
 use crate::sample::Audit;
@@ -75,6 +77,7 @@ pub fn run(
     plan: &Plan,
     mut items: Items,
     perceivers: &mut [Perceiver],
+    describer: &Describer,
     run: &Path,
     progress: &mut dyn FnMut(&Marker),
 ) -> Result<Vec<Marker>> {
@@ -88,7 +91,9 @@ pub fn run(
         }
         let marker = match shard::finished(run, number)? {
             Some(marker) => skip(rows, marker)?,
-            None => shard::commit(run, number, &refine(plan, rows, &views, perceivers)?)?,
+            None => {
+                shard::commit(run, number, &refine(plan, rows, &views, perceivers, describer)?)?
+            }
         };
         progress(&marker);
         markers.push(marker);
@@ -115,6 +120,7 @@ fn refine(
     mut rows: impl Iterator<Item = Result<Item>>,
     views: &[View],
     perceivers: &mut [Perceiver],
+    describer: &Describer,
 ) -> Result<Vec<Outcome>> {
     let mut copies = Copies::default();
     let mut outcomes = Vec::new();
@@ -126,7 +132,9 @@ fn refine(
         let workers = perceivers.len();
         let seen = in_parallel(block, workers, |item| see(plan, views, item))?;
         let firsts = seen.into_iter().map(|row| row.and_then(|seen| copies.first(seen))).collect();
-        outcomes.extend(perceive(firsts, perceivers)?);
+        let mut seen = perceive(firsts, perceivers)?;
+        describe(describer, &mut seen)?;
+        outcomes.extend(seen);
     }
 }
 
@@ -316,6 +324,23 @@ fn perceive_part(rows: Vec<Row>, perceiver: &mut Perceiver) -> Result<Vec<Outcom
         })
     };
     kept.into_iter().map(finish).collect()
+}
+
+fn describe(describer: &Describer, outcomes: &mut [Outcome]) -> Result<()> {
+    let mut samples: Vec<&mut Sample> =
+        outcomes.iter_mut().filter_map(|o| o.as_mut().ok()).collect();
+    let requests = samples.iter().map(|sample| Request {
+        key: &sample.item.key,
+        raw: sample.item.text_raw.as_deref(),
+        synthetic: sample.synthetic.as_ref().map(|s| s.text.as_str()),
+        tags: &sample.tags,
+    });
+    let answers = describer.describe(&requests.collect::<Vec<_>>())?;
+    for (sample, answer) in samples.iter_mut().zip(answers) {
+        sample.generated = answer.generated;
+        sample.generated_refused = answer.refused;
+    }
+    Ok(())
 }
 
 /// The key with the extension of the stored bytes.

@@ -108,8 +108,9 @@ pub fn article(phrase: &str) -> &'static str {
         let silent_h = ["hour", "honest", "heir", "honour", "honor"];
         let said_with_y_or_w = ["uni", "use", "usu", "eu", "ewe", "one", "once", "ufo", "uten"];
         let begins = |list: &[&str]| list.iter().any(|start| lower.starts_with(start));
-        begins(&silent_h) || (lower.starts_with(['a', 'e', 'i', 'o', 'u', '8'])
-            && !(begins(&said_with_y_or_w) && !lower.starts_with("unin")))
+        begins(&silent_h)
+            || (lower.starts_with(['a', 'e', 'i', 'o', 'u', '8'])
+                && !(begins(&said_with_y_or_w) && !lower.starts_with("unin")))
     };
     if vowel { "an" } else { "a" }
 }
@@ -220,7 +221,8 @@ mod tests {
 
     #[test]
     fn only_phrases_of_known_words_are_common() {
-        for phrase in ["closed box", "note with paperclip", "Ice Cream Cone (3 scoop)", "red cars"] {
+        for phrase in ["closed box", "note with paperclip", "Ice Cream Cone (3 scoop)", "red cars"]
+        {
             assert!(is_common(phrase), "{phrase}");
         }
         for phrase in ["Eiffel Tower", "albania", "red", "", "farfalla semplice", "gramastar"] {

@@ -161,7 +161,10 @@ impl Describer {
         let sources: Vec<Sources> =
             batch.iter().map(|request| Sources::new(request, &self.config.sources)).collect();
         let Some(asker) = &self.asker else {
-            return Ok(sources.iter().map(|s| Answer { generated: ruled(s), refused: None }).collect());
+            return Ok(sources
+                .iter()
+                .map(|s| Answer { generated: ruled(s), refused: None })
+                .collect());
         };
         // From nothing a model could only invent.
         let asked: Vec<&Sources> = sources.iter().filter(|s| !s.is_empty()).collect();

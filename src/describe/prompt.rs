@@ -155,10 +155,7 @@ impl Prompt {
 
     /// The same chat, asked again after a reply that was refused.
     pub fn remind(&self, chat: &Chat) -> Chat {
-        Chat {
-            prefix: Arc::clone(&chat.prefix),
-            user: format!("{}\n{}", chat.user, self.reminder),
-        }
+        Chat { prefix: Arc::clone(&chat.prefix), user: format!("{}\n{}", chat.user, self.reminder) }
     }
 
     fn user<'a>(
@@ -185,7 +182,10 @@ impl Prompt {
         // Twice, so that neither end can be taken for the other's; a template that shows the sources
         // outside of fences would hand strangers the pen.
         let fences = rendered.matches(&fence).count();
-        ensure!(fences == 2, "{USER} must use {{{{ fence }}}} twice, around the sources: it has {fences}");
+        ensure!(
+            fences == 2,
+            "{USER} must use {{{{ fence }}}} twice, around the sources: it has {fences}"
+        );
         Ok((rendered.trim().to_owned(), fence))
     }
 }
@@ -265,9 +265,27 @@ mod tests {
 
     /// What chat templates of common model families treat as control.
     const TOKENS: &[&str] = &[
-        "<|", "|>", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<start_of_turn>", "<bos>",
-        "<end_of_turn>", "<think>", "</think>", "<image>", "<｜", "###", "```", "{{", "{%", "[IMG]",
-        "\u{202e}", "\u{0}",
+        "<|",
+        "|>",
+        "<s>",
+        "</s>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "<start_of_turn>",
+        "<bos>",
+        "<end_of_turn>",
+        "<think>",
+        "</think>",
+        "<image>",
+        "<｜",
+        "###",
+        "```",
+        "{{",
+        "{%",
+        "[IMG]",
+        "\u{202e}",
+        "\u{0}",
     ];
 
     fn sources(raw: &str) -> Sources {
@@ -334,7 +352,10 @@ mod tests {
             (USER, "{{ fence }} {{ nobody }} {{ fence }}"),
             (USER, "raw: {{ raw }}"),
             (USER, "{% for"),
-            (USER, "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}"),
+            (
+                USER,
+                "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",
+            ),
             (EXAMPLES, "[[example]]\nraw = 1"),
         ] {
             let good = std::fs::read_to_string(folder.join(name)).unwrap();

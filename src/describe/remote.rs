@@ -241,11 +241,7 @@ impl Shared {
         answer
     }
 
-    async fn attempt(
-        &self,
-        body: &serde_json::Value,
-        tokens: u32,
-    ) -> Attempt<Reply, Failure> {
+    async fn attempt(&self, body: &serde_json::Value, tokens: u32) -> Attempt<Reply, Failure> {
         self.wait_for_turn(tokens).await;
         let response = match self.post().json(body).send().await {
             Ok(response) => response,
@@ -343,9 +339,13 @@ impl Shared {
         let model = &self.config.model;
         match wire::model_names(&body).filter(|_| status.is_success()) {
             Some(names) if names.contains(model) => Ok(format!("{base} answers and has {model}")),
-            Some(names) => bail!("{base} does not list the model {model:?}; it has: {}", names.join(", ")),
+            Some(names) => {
+                bail!("{base} does not list the model {model:?}; it has: {}", names.join(", "))
+            }
             // Listing is optional in this protocol; the first request will tell.
-            None => Ok(format!("{base} answers ({}), but does not list its models", status.as_u16())),
+            None => {
+                Ok(format!("{base} answers ({}), but does not list its models", status.as_u16()))
+            }
         }
     }
 
@@ -507,8 +507,7 @@ mod tests {
     #[test]
     fn a_limit_spreads_and_takes_more_than_its_burst_in_pieces() {
         assert!(limiter(0).is_none());
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let fast = limiter(60_000).unwrap();
             let start = Instant::now();

@@ -28,15 +28,52 @@ const SURE: f32 = 0.5;
 
 /// Labels that name a field and not a thing: nobody says "a geography".
 const FIELDS: [&str; 24] = [
-    "geography", "science", "education", "religion", "internet", "office", "holiday", "security",
-    "celebration", "space", "fantasy", "household", "sea", "christmas", "halloween", "love", "peace",
-    "sport", "linux", "family", "wedding", "light", "travel", "business",
+    "geography",
+    "science",
+    "education",
+    "religion",
+    "internet",
+    "office",
+    "holiday",
+    "security",
+    "celebration",
+    "space",
+    "fantasy",
+    "household",
+    "sea",
+    "christmas",
+    "halloween",
+    "love",
+    "peace",
+    "sport",
+    "linux",
+    "family",
+    "wedding",
+    "light",
+    "travel",
+    "business",
 ];
 
 /// Labels that name a class of things: "a kind of food".
 const CLASSES: [&str; 18] = [
-    "food", "fruit", "dessert", "meat", "bread", "candy", "drink", "clothing", "furniture", "music",
-    "weather", "decoration", "transport", "vegetable", "electronics", "jewelry", "equipment", "art",
+    "food",
+    "fruit",
+    "dessert",
+    "meat",
+    "bread",
+    "candy",
+    "drink",
+    "clothing",
+    "furniture",
+    "music",
+    "weather",
+    "decoration",
+    "transport",
+    "vegetable",
+    "electronics",
+    "jewelry",
+    "equipment",
+    "art",
 ];
 
 /// Labels that are no nouns at all.

@@ -174,7 +174,8 @@ fn reply(row: &Row<'_>) -> rusqlite::Result<Reply> {
 }
 
 fn insert(db: &Connection, key: &Key, paid: &Paid<'_>) -> rusqlite::Result<bool> {
-    const INSERT: &str = "INSERT OR IGNORE INTO replies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    const INSERT: &str =
+        "INSERT OR IGNORE INTO replies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let Paid { writer, attempt, reply, refused } = paid;
     let inserted = db.prepare_cached(INSERT)?.execute(params![
         key.0,
@@ -292,9 +293,13 @@ mod tests {
     fn a_damaged_or_newer_file_is_named_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("requests.sqlite");
-        std::fs::write(&path, "certainly not a database, but long enough to be read as one").unwrap();
+        std::fs::write(&path, "certainly not a database, but long enough to be read as one")
+            .unwrap();
         let message = format!("{:#}", Store::open(&path).err().unwrap());
-        assert!(message.contains("requests.sqlite") && message.contains("move it aside"), "{message}");
+        assert!(
+            message.contains("requests.sqlite") && message.contains("move it aside"),
+            "{message}"
+        );
 
         std::fs::remove_file(&path).unwrap();
         drop(Store::open(&path).unwrap());

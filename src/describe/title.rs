@@ -108,8 +108,9 @@ fn part(found: &str) -> Option<String> {
     let is_sentence = text.split_whitespace().next().is_some_and(|first| {
         ["this", "it", "these", "here", "i"].contains(&first.to_lowercase().as_str())
     });
-    let has_word = text.unicode_words().any(|w| w.chars().filter(|c| c.is_alphabetic()).count() > 1
-        || w.chars().any(is_ideograph));
+    let has_word = text.unicode_words().any(|w| {
+        w.chars().filter(|c| c.is_alphabetic()).count() > 1 || w.chars().any(is_ideograph)
+    });
     (has_word && !is_sentence && !JUNK_NAME.is_match(text) && !COLLECTION.is_match(text))
         .then(|| balanced(text))
 }
@@ -170,7 +171,8 @@ fn distinct_in_a_row(text: &str) -> String {
 /// A title in capitals is shouted, not spelled: `A RED APPLE`. One word may be an abbreviation.
 fn calm(text: &str) -> String {
     let words = text.split_whitespace().count();
-    let shouted = words > 1 && text.chars().any(|c| c.is_uppercase()) && text == text.to_uppercase();
+    let shouted =
+        words > 1 && text.chars().any(|c| c.is_uppercase()) && text == text.to_uppercase();
     if shouted { text.to_lowercase() } else { text.to_owned() }
 }
 
@@ -218,8 +220,8 @@ fn is_foreign(title: &str) -> bool {
 /// a name. Trigram detection needs a sentence; a title is four words.
 const FOREIGN: [&str; 36] = [
     "di", "della", "dello", "dei", "delle", "del", "il", "gli", "che", "si", "una", "uno", "con",
-    "per", "le", "les", "des", "du", "une", "aux", "avec", "pour", "sur", "à", "und", "ein", "eine",
-    "der", "mit", "auf", "und", "los", "las", "para", "por", "une",
+    "per", "le", "les", "des", "du", "une", "aux", "avec", "pour", "sur", "à", "und", "ein",
+    "eine", "der", "mit", "auf", "und", "los", "las", "para", "por", "une",
 ];
 
 fn is_ideograph(c: char) -> bool {
@@ -253,7 +255,10 @@ mod tests {
             ("Clipart by Nicu Buculei - book_01", phrase("book")),
             ("Clipart by Nicu Buculei - smiley111", phrase("smiley")),
             ("shopping_cart", phrase("shopping cart")),
-            ("Eiffel Tower - An outline of the Eiffel Tower", name("An outline of the Eiffel Tower")),
+            (
+                "Eiffel Tower - An outline of the Eiffel Tower",
+                name("An outline of the Eiffel Tower"),
+            ),
             ("France - Limousin Alternate", name("France, Limousin Alternate")),
             ("Come si dispongono le posate", foreign("Come si dispongono le posate")),
             ("красный дом", foreign("красный дом")),
@@ -287,8 +292,15 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         for pattern in [
-            &CREDIT, &COLLECTION, &ADVERTISEMENT, &CODE, &JUNK_NAME, &EXTENSION, &NUMBERING,
-            &BLACK_AND_WHITE, &BETWEEN_PARTS,
+            &CREDIT,
+            &COLLECTION,
+            &ADVERTISEMENT,
+            &CODE,
+            &JUNK_NAME,
+            &EXTENSION,
+            &NUMBERING,
+            &BLACK_AND_WHITE,
+            &BETWEEN_PARTS,
         ] {
             assert!(!pattern.as_str().is_empty());
         }

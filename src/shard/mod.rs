@@ -172,6 +172,10 @@ fn samples(rows: &[&Sample]) -> Result<RecordBatch> {
         ("sha256", text(&|s| Some(s.sha256.clone()))),
         ("phash", Arc::new(rows.iter().map(|s| Some(s.phash)).collect::<UInt64Array>())),
         ("synthetic_model", text(&|s| s.synthetic.as_ref().map(|t| t.model.to_string()))),
+        ("generated_writer", text(&|s| s.generated.as_ref().map(|t| t.writer.to_string()))),
+        ("generated_model", text(&|s| s.generated.as_ref().map(|t| t.model.to_string()))),
+        ("generated_prompt", text(&|s| s.generated.as_ref().map(|t| t.prompt.to_string()))),
+        ("generated_refused", text(&|s| s.generated_refused.clone())),
     ];
     batch(columns, [("huggingface".to_owned(), FEATURES.to_owned())].into())
 }

@@ -84,7 +84,10 @@ mod tests {
             ("A girl is walking through a forest with her small brown dog", Some("eng")),
             ("Ein rotes Haus steht auf einem Hügel neben einem großen Baum", Some("deu")),
             ("Une maison rouge se trouve sur une colline à côté d'un grand arbre", Some("fra")),
-            ("Этот красный дом стоит на холме рядом с большим деревом, и всё ещё хорошо виден", Some("rus")),
+            (
+                "Этот красный дом стоит на холме рядом с большим деревом, и всё ещё хорошо виден",
+                Some("rus"),
+            ),
             ("赤い家があります", Some("jpn")),
             ("빨간 집", Some("kor")),
             ("一只猫在椅子上", Some("cmn")),
