@@ -1,0 +1,125 @@
+//! The most frequent of many texts, counted in bounded memory (Misra and Gries, 1982).
+//!
+//! With room for `k` texts, each count is at most `rows / (k + 1)` too small and never too large, so
+//! a text that fills a data set cannot hide. The space-saving sketch was not taken: it never forgets
+//! a text, but its counts are too large, and an alarm should not be raised by an estimate.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// Texts and how often they came, as far as there is room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frequent {
+    room: usize,
+    counts: HashMap<String, u64>,
+    forgotten: u64,
+}
+
+/// A text and how often it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// The text.
+    pub text: String,
+    /// How often; see [`Frequent::missed`].
+    pub rows: u64,
+}
+
+impl Frequent {
+    /// Remembers up to `room` different texts, at least one.
+    pub fn new(room: usize) -> Frequent {
+        Frequent { room: room.max(1), counts: HashMap::new(), forgotten: 0 }
+    }
+
+    /// Counts a text once.
+    pub fn add(&mut self, text: &str) {
+        if let Some(count) = self.counts.get_mut(text) {
+            *count += 1;
+            return;
+        }
+        // Each round forgets one of every text at once, so the rounds are paid for by the rows.
+        if self.counts.len() >= self.room {
+            self.forget(1);
+        } else {
+            self.counts.insert(text.to_owned(), 1);
+        }
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Frequent) {
+        for (text, count) in &other.counts {
+            *self.counts.entry(text.clone()).or_default() += count;
+        }
+        self.forgotten += other.forgotten;
+        if self.counts.len() > self.room {
+            let mut counts: Vec<u64> = self.counts.values().copied().collect();
+            let (_, next, _) = counts.select_nth_unstable_by(self.room, |a, b| b.cmp(a));
+            let next = *next;
+            self.forget(next);
+        }
+    }
+
+    /// The `most` most frequent; equal counts in the order of their texts.
+    pub fn top(&self, most: usize) -> Vec<Count> {
+        let mut all: Vec<(&String, &u64)> = self.counts.iter().collect();
+        all.sort_unstable_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        all.truncate(most);
+        all.into_iter().map(|(text, &rows)| Count { text: text.clone(), rows }).collect()
+    }
+
+    /// How much too small each count may be; 0 until more texts came than there is room.
+    pub fn missed(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn forget(&mut self, rows: u64) {
+        self.forgotten += rows;
+        self.counts.retain(|_, count| {
+            *count = count.saturating_sub(rows);
+            *count > 0
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counted(room: usize, texts: &[u8]) -> Frequent {
+        let mut frequent = Frequent::new(room);
+        texts.iter().for_each(|text| frequent.add(&text.to_string()));
+        frequent
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_never_too_large_and_at_most_the_bound_too_small(
+            texts in prop::collection::vec(0u8..20, 0..300),
+            room in 1usize..25,
+            split in 0usize..300,
+        ) {
+            let (one, other) = texts.split_at(split.min(texts.len()));
+            let mut halves = counted(room, one);
+            halves.merge(&counted(room, other));
+            for frequent in [counted(room, &texts), halves] {
+                prop_assert!(frequent.counts.len() <= room);
+                prop_assert!(frequent.missed() <= texts.len() as u64 / (room as u64 + 1));
+                for text in 0u8..20 {
+                    let truth = texts.iter().filter(|t| **t == text).count() as u64;
+                    let count = frequent.counts.get(&text.to_string()).copied().unwrap_or(0);
+                    prop_assert!(count <= truth && truth <= count + frequent.missed());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_top_is_sorted_and_cut() {
+        let top = counted(10, &[3, 1, 1, 2, 2, 5]).top(3);
+        let pairs: Vec<(&str, u64)> = top.iter().map(|c| (c.text.as_str(), c.rows)).collect();
+        assert_eq!(pairs, [("1", 2), ("2", 2), ("3", 1)]);
+    }
+}

