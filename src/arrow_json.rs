@@ -190,7 +190,9 @@ fn map_children(data_type: &DataType, to: &dyn Fn(&DataType) -> DataType) -> Dat
         DataType::List(f) => DataType::List(child(f, true)),
         DataType::LargeList(f) => DataType::LargeList(child(f, true)),
         DataType::FixedSizeList(f, n) => DataType::FixedSizeList(child(f, true), *n),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| child(f, true)).collect()),
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|f| child(f, true)).collect())
+        }
         DataType::Map(entries, sorted) => {
             let DataType::Struct(pair) = entries.data_type() else { return data_type.clone() };
             let pair = pair.iter().enumerate().map(|(i, f)| child(f, i == 1)).collect();

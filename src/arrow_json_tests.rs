@@ -10,10 +10,12 @@ use arrow::array::FixedSizeBinaryArray;
 use arrow::array::Float32Array;
 use arrow::array::Float64Array;
 use arrow::array::Int32Array;
+use arrow::array::Int32Builder;
 use arrow::array::Int64Array;
 use arrow::array::IntervalYearMonthArray;
 use arrow::array::ListArray;
 use arrow::array::MapBuilder;
+use arrow::array::NullArray;
 use arrow::array::StringBuilder;
 use arrow::array::StringViewArray;
 use arrow::array::StructArray;
@@ -21,8 +23,6 @@ use arrow::array::Time64MicrosecondArray;
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::TimestampSecondArray;
 use arrow::array::UInt64Array;
-use arrow::array::Int32Builder;
-use arrow::array::NullArray;
 use proptest::prelude::*;
 
 use super::*;
@@ -61,7 +61,8 @@ fn plain_types_come_back_equal() {
 fn times_and_decimals_come_back_equal() {
     let micros = vec![Some(1_700_000_000_123_456), None, Some(-1)];
     assert_survives(TimestampMicrosecondArray::from(micros.clone()));
-    let rows = assert_survives(TimestampMicrosecondArray::from(micros.clone()).with_timezone("UTC"));
+    let rows =
+        assert_survives(TimestampMicrosecondArray::from(micros.clone()).with_timezone("UTC"));
     assert_eq!(rows[0]["x"], "2023-11-14T22:13:20.123456Z");
     assert_survives(TimestampMicrosecondArray::from(micros).with_timezone("Europe/Berlin"));
     assert_survives(TimestampSecondArray::from(vec![0, 1]).with_timezone("+05:30"));

@@ -100,9 +100,10 @@ impl Cli {
 }
 
 fn set_up(explicit: Option<&Path>) -> Result<PathBuf> {
-    let library = runtime::find_or_install_with(explicit, &mut |line| eprintln!("{line}"))?;
-    eprintln!("ONNX Runtime: {}", library.display());
-    Ok(library)
+    let runtime = runtime::find_or_install_with(explicit, &mut |line| eprintln!("{line}"))?;
+    let (version, found) = (&runtime.version, runtime.found.as_str());
+    eprintln!("ONNX Runtime {version}: {} ({found})", runtime.library.display());
+    Ok(runtime.library)
 }
 
 impl Refine {

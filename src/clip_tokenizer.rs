@@ -182,9 +182,8 @@ fn word_bytes(token: &str) -> Option<Vec<u8>> {
     spelt.chars().map(|c| BYTE_OF.get(&c).copied()).collect()
 }
 
-static BYTE_OF: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
-    (0..=255u8).map(|byte| (ALPHABET[byte_id(byte) as usize], byte)).collect()
-});
+static BYTE_OF: LazyLock<HashMap<char, u8>> =
+    LazyLock::new(|| (0..=255u8).map(|byte| (ALPHABET[byte_id(byte) as usize], byte)).collect());
 
 /// The reference's pattern; its flag for case matters for `'ſ` alone, and is kept for it.
 static WORDS: LazyLock<Regex> = LazyLock::new(|| {
@@ -259,8 +258,13 @@ fn push_repaired(c: char, out: &mut String) {
         }
         'ﬅ' => out.push_str("ſt"),
         'ŉ' => out.push_str("'n"),
-        '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' | '\u{206a}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffc}' => {}
+        '\0'..='\u{8}'
+        | '\u{b}'
+        | '\u{e}'..='\u{1f}'
+        | '\u{7f}'
+        | '\u{206a}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffc}' => {}
         _ => out.push(c),
     }
 }
@@ -319,7 +323,8 @@ mod tests {
         assert_eq!((row[0], row[76]), (START, END));
         assert_eq!(clip.len_with_specials(""), 2);
         let started = Instant::now();
-        let word: String = (0..4_000_000u32).map(|i| char::from(b'a' + (i * i % 23) as u8)).collect();
+        let word: String =
+            (0..4_000_000u32).map(|i| char::from(b'a' + (i * i % 23) as u8)).collect();
         assert!(clip.encode(&word).len() > CONTEXT);
         assert!(started.elapsed() < Duration::from_secs(5));
     }

@@ -5,8 +5,11 @@
 #![warn(missing_docs, unreachable_pub, clippy::dbg_macro, clippy::todo)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod arrow_json;
 pub mod atomic_file;
+pub mod audit;
 pub mod cli;
+pub mod clip_tokenizer;
 pub mod decode;
 pub mod describe;
 pub mod fetch;

@@ -100,7 +100,7 @@ pub struct StoredImage {
 }
 
 /// One label a model gave.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tag {
     /// The label, as the model's own list spells it.
     pub label: String,

@@ -19,7 +19,6 @@
 
 pub mod forms;
 pub mod frequent;
-pub mod report;
 pub mod tally;
 pub mod words;
 
@@ -215,10 +214,32 @@ mod tests {
             "[a-z]{1,9}",
             "\\PC{1,4}",
             prop::sample::select(vec![
-                "This image shows", "the cat", "cats", "red-brown", "twenty-one", "I'm sorry", "0.93",
-                "<|im_end|>", "bob@example.com", "555-0199", "http://a.example", "cat cat cat", "a",
-                "IMG_2019.jpg", "<b>", "Ignore all previous instructions", "the", ",", ".", "дом",
-                "Hund", "der die das", "café", "&eacute;", "flower2", "red_flower",
+                "This image shows",
+                "the cat",
+                "cats",
+                "red-brown",
+                "twenty-one",
+                "I'm sorry",
+                "0.93",
+                "<|im_end|>",
+                "bob@example.com",
+                "555-0199",
+                "http://a.example",
+                "cat cat cat",
+                "a",
+                "IMG_2019.jpg",
+                "<b>",
+                "Ignore all previous instructions",
+                "the",
+                ",",
+                ".",
+                "дом",
+                "Hund",
+                "der die das",
+                "café",
+                "&eacute;",
+                "flower2",
+                "red_flower",
             ])
             .prop_map(String::from),
         ];

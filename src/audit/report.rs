@@ -18,9 +18,9 @@ use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
 
-use crate::audit::frequent::Count;
+use crate::audit::layout;
+use crate::audit::layout::Layout;
 use crate::audit::tally::Summary;
-use crate::sample::Origin;
 use crate::sample::Tag;
 use crate::sample::WordOrigin;
 
@@ -115,23 +115,11 @@ pub struct Row {
 
 /// Writes the page.
 pub fn render(report: &Report) -> Result<String> {
-    let page = ENVIRONMENT.get_template(PAGE).context("the report's template is damaged")?;
-    page.render(context! {
-        report,
-        style => STYLE,
-        style_hash => BASE64.encode(Sha256::digest(STYLE)),
-        figures => figures(&report.summary),
-        funnel => funnel(&report.funnel),
-        rejects => report.rejects.iter().map(reject_bar).collect::<Vec<_>>(),
-        scores => histogram(&report.summary.scores),
-        lengths => histogram(used(&report.summary.lengths)),
-        flags => bars(&report.summary.flags, report.summary.rows),
-        origins => bars(&report.summary.origins, total(&report.summary.origins)),
-        repeated => bars(&report.summary.repeated_texts, most(&report.summary.repeated_texts)),
-        tags => bars(&report.summary.tags, most(&report.summary.tags)),
-        rows => report.rows.iter().map(card).collect::<Vec<_>>(),
-    })
-    .context("cannot lay out the report")
+    let template = ENVIRONMENT.get_template(PAGE).context("the report's template is damaged")?;
+    let style_hash = BASE64.encode(Sha256::digest(STYLE));
+    template
+        .render(context! { report, style => STYLE, style_hash, layout => Layout::of(report) })
+        .context("cannot lay out the report")
 }
 
 const PAGE: &str = "report.html";
@@ -144,65 +132,114 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
-    environment.add_filter("thousands", thousands);
-    environment.add_filter("percent", percent);
+    environment.add_filter("thousands", layout::thousands);
+    environment.add_filter("percent", layout::percent);
     environment
         .add_template(PAGE, include_str!("report.html"))
         .expect("the tests render this template");
     environment
 });
 
-/// `1234567` as `1 234 567`, with spaces that do not break.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let head = digits.len() % 3;
-    let groups = digits.as_bytes()[head..].chunks(3).map(|group| String::from_utf8_lossy(group));
-    let parts = (head > 0).then(|| digits[..head].into()).into_iter().chain(groups);
-    parts.collect::<Vec<_>>().join("\u{202f}")
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
 
-/// A share in 0..1: `12.3 %`.
-fn percent(share: f64) -> String {
-    match share * 100.0 {
-        p if p > 0.0 && p < 0.1 => "< 0.1 %".to_owned(),
-        p => format!("{p:.1} %"),
+    use super::*;
+    use crate::audit::Config;
+    use crate::audit::Texts;
+    use crate::audit::audit;
+    use crate::audit::tally::Tally;
+
+    const HOSTILE: &str = "<script>alert(1)</script>\"' onload=x src=http://evil.example/a.png {{ 7*7 }}";
+
+    fn report_of(text: &str) -> Report {
+        let tags =
+            [Tag { label: text.to_owned(), score: 0.5, bbox: None, model: Arc::from(text) }];
+        let texts = Texts {
+            raw: Some(text),
+            synthetic: Some(text),
+            generated: Some(text),
+            tags: &tags,
+        };
+        let audit = audit(&Config::default(), &texts);
+        let mut tally = Tally::default();
+        tally.add(&texts, &audit);
+        tally.add(&texts, &audit);
+        let own = || text.to_owned();
+        Report {
+            title: own(),
+            subtitle: own(),
+            facts: vec![Fact { name: own(), value: own() }],
+            models: vec![Model { role: own(), name: own(), sha256: own() }],
+            funnel: vec![Stage { name: own(), entered: 1_234_567, rejected: 7 }],
+            rejects: vec![Rejects { stage: own(), reason: own(), rows: 7 }],
+            summary: tally.summary(10),
+            rows: vec![Row {
+                key: own(),
+                thumbnail: Some(b"\x89PNG\r\n\x1a\n<script>".to_vec()),
+                text_raw: Some(own()),
+                text_synthetic: Some(own()),
+                text_generated: Some(own()),
+                writer: own(),
+                words: audit.words,
+                tags: tags.to_vec(),
+                score: audit.score,
+                flags: vec![own()],
+            }],
+        }
     }
-}
 
-/// A labelled bar; `share` of the full width.
-#[derive(Serialize)]
-struct Bar<'a> {
-    label: &'a str,
-    detail: &'a str,
-    rows: u64,
-    share: f64,
-    /// Full width is 100.
-    width: f64,
-}
+    #[test]
+    fn markup_in_any_text_stays_text() {
+        let page = render(&report_of(HOSTILE)).unwrap();
+        assert!(page.contains("&lt;script&gt;alert(1)"));
+        let lower = page.to_lowercase();
+        // Every tag of the page is one the template writes: no text opened another.
+        for (at, _) in lower.match_indices('<') {
+            let name: String =
+                lower[at + 1..].chars().take_while(|c| c.is_alphanumeric() || "/!".contains(*c)).collect();
+            assert!(TAGS.contains(&name.trim_start_matches('/')), "<{name}");
+        }
+        for (at, _) in lower.match_indices("http:") {
+            assert!(!lower[..at].ends_with("=\"") && !lower[..at].ends_with("=\'"));
+        }
+        assert!(!page.contains("49"), "a template within a text was run");
+    }
 
-fn bars(counts: &[Count], full: u64) -> Vec<Bar<'_>> {
-    counts.iter().map(|count| bar(&count.text, "", count.rows, full)).collect()
-}
+    const TAGS: [&str; 38] = [
+        "!doctype", "html", "head", "meta", "title", "style", "body", "header", "main", "nav", "a",
+        "section", "article", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div", "span", "table", "thead",
+        "tbody", "tr", "th", "td", "svg", "rect", "img", "ul", "li", "code", "footer", "ol", "strong",
+        "mark",
+    ];
 
-fn bar<'a>(label: &'a str, detail: &'a str, rows: u64, full: u64) -> Bar<'a> {
-    let share = rows as f64 / full.max(1) as f64;
-    Bar { label, detail, rows, share, width: width(share) }
-}
+    #[test]
+    fn the_page_asks_nobody_for_anything() {
+        let page = render(&report_of("A red cat.")).unwrap();
+        assert!(page.contains("default-src 'none'"));
+        for forbidden in ["src=\"http", "src=http", "href=\"http", "url(", "@import", "<script", "style=\""]
+        {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        let style = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next());
+        let hash = BASE64.encode(Sha256::digest(style.unwrap()));
+        assert!(page.contains(&format!("'sha256-{hash}'")), "the policy would forbid the style");
+    }
 
-/// Two decimals, and never so thin that something looks like nothing.
-fn width(share: f64) -> f64 {
-    let percent = (share.clamp(0.0, 1.0) * 10_000.0).round() / 100.0;
-    if share > 0.0 { percent.max(0.4) } else { 0.0 }
-}
+    #[test]
+    fn an_empty_run_has_a_page_too() {
+        let page = render(&Report { title: "empty".to_owned(), ..Report::default() }).unwrap();
+        assert!(page.contains("<h1>empty</h1>"));
+        assert!(!page.contains("NaN") && !page.contains("inf"));
+    }
 
-fn reject_bar(rejects: &Rejects) -> Bar<'_> {
-    bar(&rejects.reason, &rejects.stage, rejects.rows, 1)
-}
-
-fn total(counts: &[Count]) -> u64 {
-    counts.iter().map(|count| count.rows).sum()
-}
-
-fn most(counts: &[Count]) -> u64 {
-    counts.iter().map(|count| count.rows).max().unwrap_or(0)
+    #[test]
+    fn numbers_and_pictures_are_on_the_page() {
+        let page = render(&report_of("A red cat.")).unwrap();
+        assert!(page.contains("1\u{202f}234\u{202f}567"));
+        assert!(page.contains("src=\"data:image/png;base64,"));
+        let mut no_picture = report_of("A red cat.");
+        no_picture.rows[0].thumbnail = Some(b"<svg onload=alert(1)>".to_vec());
+        assert!(!render(&no_picture).unwrap().contains("<img"));
+    }
 }

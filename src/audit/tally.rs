@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn rows_are_counted_by_score_flag_text_tag_and_length() {
-        let summary = tally_of(&[Some("A red cat."), Some("A red cat."), Some("A dog."), None]).summary(5);
+        let summary =
+            tally_of(&[Some("A red cat."), Some("A red cat."), Some("A dog."), None]).summary(5);
         assert_eq!((summary.rows, summary.generated), (4, 3));
         assert_eq!(summary.scores.iter().sum::<u64>(), 4);
         assert_eq!((summary.scores[SCORE_BINS - 1], summary.scores[0]), (2, 2));

@@ -45,10 +45,8 @@ impl Sources {
 
     /// The origin of each content word of a text, in order of appearance.
     pub fn origins(&self, text: &str) -> Vec<WordOrigin> {
-        let word = |word: Word<'_>| WordOrigin {
-            word: word.text.to_owned(),
-            origin: self.origin(&word),
-        };
+        let word =
+            |word: Word<'_>| WordOrigin { word: word.text.to_owned(), origin: self.origin(&word) };
         content_words(text).into_iter().map(word).collect()
     }
 
@@ -60,7 +58,8 @@ impl Sources {
     /// Whether the word is the beginning of a longer word of a source: `umbre` of `umbrella`.
     pub fn has_longer(&self, beginning: &str) -> bool {
         let lower = beginning.to_lowercase();
-        let longer = |known: &Known| known.lower.len() > lower.len() && known.lower.starts_with(&lower);
+        let longer =
+            |known: &Known| known.lower.len() > lower.len() && known.lower.starts_with(&lower);
         self.by_stem.values().any(longer)
     }
 

@@ -88,8 +88,12 @@ pub fn with_article(phrase: &str) -> String {
     if counted || is_determiner(first) || number(phrase) != Number::One {
         return phrase.to_owned();
     }
-    format!("{} {phrase}", article(phrase))
+    let article = if UNIQUE.contains(&phrase) { "the" } else { article(phrase) };
+    format!("{article} {phrase}")
 }
+
+/// Everybody knows which one.
+const UNIQUE: [&str; 5] = ["sun", "moon", "sky", "sea", "earth"];
 
 /// The text with an article if it is a common phrase, unchanged if it is anything else.
 pub fn with_article_if_common(text: &str) -> String {

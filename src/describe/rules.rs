@@ -92,7 +92,10 @@ pub fn write(sources: &Sources) -> Option<String> {
         (Some(title), Some(Caption::Sentence(seen))) if fits(seen, sources) => {
             title_and_sentence(&title, seen)
         }
-        (Some(title), caption) => title_and_kind(&title, kind(caption.as_ref(), sources)),
+        (Some(title), caption) => {
+            let kind = kind(caption.as_ref(), matches!(title, Title::Phrase(_)), sources);
+            title_and_kind(&title, kind)
+        }
         (None, Some(Caption::Sentence(seen))) => grammar::with_article_if_common(seen),
         (None, Some(Caption::Fragment(seen))) => fragment_alone(seen, sources),
         (None, Some(Caption::Kind { kind, noun })) => kind_alone(kind, noun, sources)?,
@@ -135,16 +138,23 @@ fn shares_a_word(a: &str, b: &str) -> bool {
     text::content_words(a).iter().any(|a| b.iter().any(|b| a.stem == b.stem))
 }
 
-/// What kind of thing it is: the caption's word if a tag agrees, else the surest tag that is sure.
-fn kind<'a>(caption: Option<&Caption<'a>>, sources: &'a Sources) -> Option<&'a str> {
+/// What kind of thing it is: the caption's word if a tag is sure of it. Where the title is a name
+/// that says nothing to a reader, the surest tag alone will do; a plain word needs no such help,
+/// and detectors are wrong with high scores.
+fn kind<'a>(
+    caption: Option<&Caption<'a>>,
+    title_is_plain: bool,
+    sources: &'a Sources,
+) -> Option<&'a str> {
+    let sure = || sources.tags.iter().filter(|tag| tag.score >= SURE);
     let guessed = match caption {
         Some(Caption::Kind { kind, .. }) => Some(*kind),
         Some(Caption::Fragment(text)) => grammar::head(text),
         _ => None,
     };
-    let agreed = guessed.filter(|kind| fits(kind, sources));
-    let sure = sources.tags.iter().filter(|tag| tag.score >= SURE).map(|tag| tag.name.as_str());
-    agreed.into_iter().chain(sure).find(|label| is_said(label) && !GENERAL.contains(label))
+    let agreed = guessed.filter(|kind| sure().any(|tag| shares_a_word(kind, &tag.name)));
+    let alone = sure().map(|tag| tag.name.as_str()).filter(|_| !title_is_plain);
+    agreed.into_iter().chain(alone).find(|label| is_said(label) && !GENERAL.contains(label))
 }
 
 fn is_said(label: &str) -> bool {
@@ -267,8 +277,9 @@ mod tests {
                 &[("bird", 0.8), ("animal", 0.7)],
                 "An emperor penguin, an animal.",
             ),
-            ("Emperor Penguin", "tool: saw", &[("bird", 0.8)], "An emperor penguin, a bird."),
-            ("Candied Apples", "animal: dog", &[("food", 0.9)], "Candied apples, a kind of food."),
+            ("Emperor Penguin", "tool: saw", &[("bird", 0.8)], "An emperor penguin."),
+            ("Pygoscelis", "tool: saw", &[("bird", 0.8)], "Pygoscelis, a bird."),
+            ("Candied Apples", "food: bacon", &[("food", 0.9)], "Candied apples, a kind of food."),
             ("Ice Cream Cone", "dessert: cone", &[("ice cream", 0.9)], "An ice cream cone."),
             ("card", "playing card: 5 of spades", &[("playing card", 0.96)], "A card."),
             ("Isle_of_Man", "flag of senan", &[("flag", 0.8)], "Isle of Man, a flag."),

@@ -91,7 +91,7 @@ impl Sources {
 fn one_line(text: &str, max_chars: usize) -> Option<String> {
     // One character too many tells `cut` that something was lost.
     let line = text::clean(text, max_chars.saturating_add(1));
-    let line = cut(&text::pii::remove(&line), max_chars);
+    let line = cut(&text::pii::remove_urls(&text::pii::remove(&line)), max_chars);
     line.chars().any(char::is_alphanumeric).then_some(line)
 }
 
@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(raw("a\r\nred\u{2028}house\u{0}").as_deref(), Some("a red house"));
         assert_eq!(raw(" \u{a0} "), None);
         assert_eq!(raw("!!!"), None);
+        assert_eq!(raw("Tel: (555) 010-4477 red car").as_deref(), Some("red car"));
         assert_eq!(raw("flower by jane.doe@example.com").as_deref(), Some("flower"));
         let long = raw(&"card lorem ipsum ".repeat(100_000)).unwrap();
         assert!(long.chars().count() <= 301 && long.ends_with('…'), "{long}");

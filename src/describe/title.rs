@@ -9,6 +9,7 @@ use regex::Regex;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::describe::grammar;
+use crate::text;
 
 /// A usable title and how it may be used in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +31,14 @@ fn pattern(source: &str) -> Regex {
 }
 
 static CREDIT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)^(?:clip ?art|photo(?:graph)?|image|picture|drawing|illustration)s? (?:by|from|of the day)\b",
-    )
+    pattern(concat!(
+        r"(?i)^(?:clip ?art|photo(?:graph)?|image|picture|drawing|illustration|created|made|drawn|",
+        r"converted|(?:hand[- ])?traced)s? (?:by|with|from|using|in|of the day)\b",
+    ))
 });
 static COLLECTION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?i)^(?:part of|converted from)\b|\bconverted from\b",
+        r"(?i)^part of\b|\bconverted from\b",
         r"|\b(?:theme|collection|icon ?sets?|icons|clip ?arts?|wallpapers?|general|submission)$",
     ))
 });
@@ -49,24 +51,15 @@ static ADVERTISEMENT: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 static CODE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r#"[{}\[\]<>=;\\^~`|]|\b0x[0-9a-f]{3,}|\b(?:null|undefined|nan|n/a)\b|--|::"#)
-});
-static JUNK_NAME: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i)^(?:img|image|dsc[nf]?|p|pic|picture|photo|untitled|unnamed|noname|screen ?shot|scan",
-        r"|file|document|doc|copy|final|new|thumb|tmp|temp|default|none|vid|pxl|wp|mvc|cimg|test",
-        r"|a nice picture|no title|title|clip|unknown|logo|banner|\W|\d|\b(?:of|final|copy|at)\b)+$",
-    ))
-});
-static EXTENSION: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)\.(?:jpe?g|png|gif|webp|bmp|tiff?|svgz?|eps|ai|pdf|heic|exe|html?)$")
+    pattern(r#"(?i)[{}\[\]<>=;\\^~`|]|\b0x[0-9a-f]{3,}|\b(?:null|undefined|nan|n/a)\b|--|::"#)
 });
 static NUMBERING: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:[\s#_.-]+(?:0\d+|\d)|\s*#\s*\d+|\s*\(\d+\))+\s*$"));
+static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.!?…]\s"));
 static BLACK_AND_WHITE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\s*\((?:b ?(?:&|and) ?w|bw|black and white)\)"));
+    LazyLock::new(|| pattern(r"(?i)\s*(?:\((?:b ?(?:&|and) ?w|bw|black and white)\)|\bbw$)"));
 static BETWEEN_PARTS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\s+[-–—|•·]+(?:\s+|$)|\s*[|/]\s+|[.!?…]+\s+|[\r\n]+"));
+    LazyLock::new(|| pattern(r"\s+[-–—|•·]+(?:\s+|$)|\s*[|/]\s+"));
 
 impl Title {
     /// Reads a title out of a clean line.
@@ -76,7 +69,7 @@ impl Title {
             keep(&mut parts, part);
         }
         let parts: Vec<String> = parts.into_iter().take(2).collect();
-        let title = parts.join(", ");
+        let title = joined(&parts);
         let words = title.unicode_words().count();
         if words == 0 || words > MAX_WORDS {
             // Rather one good part than a paragraph.
@@ -96,23 +89,44 @@ impl Title {
 /// One part of a title, cleaned; nothing if it cannot be about the picture.
 fn part(found: &str) -> Option<String> {
     let found = found.trim();
-    if CREDIT.is_match(found) || ADVERTISEMENT.is_match(found) || CODE.is_match(found) {
+    let useless = [&CREDIT, &ADVERTISEMENT, &CODE].iter().any(|pattern| pattern.is_match(found));
+    if useless || text::title::is_junk(found) {
         return None;
     }
-    let stem = EXTENSION.replace(found, "");
-    let (text, is_slug) = deslug(&stem);
-    let text = BLACK_AND_WHITE.replace(&text, " in black and white");
-    let text = if is_slug { without_digits(&text) } else { NUMBERING.replace(&text, "").into() };
-    let text = calm(&distinct_in_a_row(&text));
+    let sentence = SENTENCE_END.find(found).map_or(found, |end| &found[..end.start()]);
+    let text = text::title::de_slug(sentence).replace(" & ", " and ");
+    let is_black_and_white = BLACK_AND_WHITE.is_match(&text);
+    let coloured = BLACK_AND_WHITE.replace(&text, "");
+    let numbered = NUMBERING.replace(&coloured, "");
+    let text = calm(&distinct_in_a_row(without_glued_number(&numbered)));
     let text = text.trim_matches(|c: char| !c.is_alphanumeric() && c != ')' && c != '(');
-    let is_sentence = text.split_whitespace().next().is_some_and(|first| {
-        ["this", "it", "these", "here", "i"].contains(&first.to_lowercase().as_str())
-    });
-    let has_word = text.unicode_words().any(|w| {
-        w.chars().filter(|c| c.is_alphabetic()).count() > 1 || w.chars().any(is_ideograph)
-    });
-    (has_word && !is_sentence && !JUNK_NAME.is_match(text) && !COLLECTION.is_match(text))
-        .then(|| balanced(text))
+    let text = without_loose_end(text);
+    if !has_word(text) || is_remark(text) || COLLECTION.is_match(text) || text::title::is_junk(text)
+    {
+        return None;
+    }
+    let colours = if is_black_and_white { " in black and white" } else { "" };
+    Some(balanced(text) + colours)
+}
+
+/// At least one word of more than a letter; one ideograph is a word.
+fn has_word(text: &str) -> bool {
+    text.unicode_words().any(|word| {
+        word.chars().filter(|c| c.is_alphabetic()).count() > 1 || word.chars().any(is_ideograph)
+    })
+}
+
+/// "This is a vectorized image of a bulb": about the file, or a whole sentence of its own.
+fn is_remark(text: &str) -> bool {
+    let first = text.split_whitespace().next().unwrap_or_default().to_lowercase();
+    ["this", "it", "these", "here", "i"].contains(&first.as_str())
+}
+
+/// `smiley111` is a smiley, because there is such a word; `R16` may be anything.
+fn without_glued_number(text: &str) -> &str {
+    let stem = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    let is_word = !text.contains(char::is_whitespace) && stem == stem.to_lowercase();
+    if is_word && grammar::is_common(stem) { stem } else { text }
 }
 
 /// Adds a part unless an earlier one says it; replaces an earlier one that says less.
@@ -135,30 +149,19 @@ fn keep(parts: &mut Vec<String>, new: String) {
     parts.push(new);
 }
 
-/// `red_flower` and `heart-ballons` are phrases; `t-shirt` and `X-ray` are not.
-fn deslug(stem: &str) -> (String, bool) {
-    let one_word = !stem.contains(char::is_whitespace);
-    if stem.contains('_') || (one_word && stem.matches('-').count() > 1) {
-        return (stem.replace(['_', '-', '+'], " "), true);
-    }
-    let halves = stem.split_once('-').filter(|_| one_word);
-    match halves {
-        Some((a, b)) if a.len() > 2 && b.len() > 2 && stem == stem.to_lowercase() => {
-            (format!("{a} {b}"), true)
+/// "Cake and candle, an iced cake": only the first part keeps its capital article.
+fn joined(parts: &[String]) -> String {
+    let mut title = String::new();
+    for part in parts {
+        match (title.is_empty(), part.split_once(' ')) {
+            (true, _) => title.push_str(part),
+            (false, Some((article @ ("A" | "An" | "The"), rest))) => {
+                title.push_str(&format!(", {} {rest}", article.to_lowercase()));
+            }
+            (false, _) => title.push_str(&format!(", {part}")),
         }
-        _ => (stem.to_owned(), one_word && stem.ends_with(|c: char| c.is_ascii_digit())),
     }
-}
-
-/// File names number their words: `smiley111`, `book 01`. Codes with capitals are names (`R16`).
-fn without_digits(text: &str) -> String {
-    let bare = |word: &str| -> String {
-        let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
-        let is_code = stem.chars().all(char::is_uppercase) && !stem.is_empty();
-        if is_code { word.to_owned() } else { stem.to_owned() }
-    };
-    let words: Vec<String> = text.split_whitespace().map(bare).filter(|w| !w.is_empty()).collect();
-    words.join(" ")
+    title
 }
 
 /// `cat cat cat` is a cat.
@@ -166,6 +169,14 @@ fn distinct_in_a_row(text: &str) -> String {
     let mut words: Vec<&str> = text.split_whitespace().collect();
     words.dedup_by(|a, b| a.to_lowercase() == b.to_lowercase());
     words.join(" ")
+}
+
+/// "flower by", after the address of whoever it was by was taken away.
+fn without_loose_end(text: &str) -> &str {
+    match text.rsplit_once(' ') {
+        Some((rest, last)) if grammar::is_joint(last) => without_loose_end(rest.trim_end()),
+        _ => text,
+    }
 }
 
 /// A title in capitals is shouted, not spelled: `A RED APPLE`. One word may be an abbreviation.
@@ -264,11 +275,16 @@ mod tests {
             ("красный дом", foreign("красный дом")),
             ("一只猫在椅子上", foreign("一只猫在椅子上")),
             ("HOUSE ON A HILL", phrase("house on a hill")),
-            ("cat cat cat cat", phrase("cat")),
+            ("Cat cat", phrase("cat")),
             ("Nikon Coolpix 4500", name("Nikon Coolpix 4500")),
-            ("hummer_06.png", name("hummer")),
+            ("hummer_06.png", phrase("hummer")),
             ("LED Circle (Grey) -", phrase("LED circle (grey)")),
+            ("flower by", phrase("flower")),
+            ("Cake - An iced cookie.", phrase("cake, an iced cookie")),
+            ("Clipart by Pedro A. Gracia - Spain - Murcia", name("Spain, Murcia")),
+            ("glace_06_bw - ", name("glace in black and white")),
             ("a nice picture", None),
+            ("NaN", None),
             ("Part of the Flat Icon Collection (Wed Aug 25 23:29:46 2004)", None),
             ("Lemon SVG theme", None),
             ("IMG_20190412_113355.jpg", None),
@@ -296,11 +312,10 @@ mod tests {
             &COLLECTION,
             &ADVERTISEMENT,
             &CODE,
-            &JUNK_NAME,
-            &EXTENSION,
             &NUMBERING,
             &BLACK_AND_WHITE,
             &BETWEEN_PARTS,
+            &SENTENCE_END,
         ] {
             assert!(!pattern.as_str().is_empty());
         }

@@ -66,9 +66,14 @@ impl<'t> Word<'t> {
     }
 }
 
-/// UAX #29 keeps `red_flower` and `pen.nib` whole; only `3.5` and `o'clock` are one word here.
+/// UAX #29 keeps `red_flower` and `pen.nib` whole; only `3.5` and `o'clock` are one word here. It
+/// also lets a stray combining mark take the space before it along.
 fn split(start: usize, word: &str) -> impl Iterator<Item = (usize, &str)> {
-    let glue = |c: char| matches!(c, '_' | ':' | '.') && !(c == '.' && is_decimal(word));
+    let decimal = is_decimal(word);
+    let glue = move |c: char| match c {
+        '.' => !decimal,
+        _ => matches!(c, '_' | ':') || c.is_whitespace(),
+    };
     let parts = word.split(glue);
     let at = move |part: &str| start + (part.as_ptr() as usize - word.as_ptr() as usize);
     parts.filter(|part| !part.is_empty()).map(move |part| (at(part), part))

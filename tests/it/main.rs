@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod describe;
 mod fetch;
 mod perceive;
 mod refine;

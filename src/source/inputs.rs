@@ -1,0 +1,172 @@
+//! What was typed as INPUT, as a format and a sorted list of paths.
+//!
+//! A file is recognised by its first bytes where they say something, else by its name. A folder is
+//! recognised by what lies in it. Nothing is read here beyond first bytes.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use walkdir::DirEntry;
+use walkdir::WalkDir;
+
+use crate::source::Format;
+use crate::source::records::first_bytes;
+use crate::source::table;
+
+/// Extensions of image files. Formats that cannot be decoded are in it as well: a picture that is
+/// rejected with a reason can be seen, one that was never listed cannot.
+pub(super) const IMAGE_EXTENSIONS: [&str; 16] = [
+    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jpe", "jfif", "avif", "heic", "heif",
+    "jxl", "svg", "ico",
+];
+
+/// Where a tar has the word `ustar`.
+const TAR_MAGIC_AT: usize = 257;
+
+/// The format of the inputs and their files; for a folder of images, the folder.
+pub(super) fn recognise(
+    inputs: &[String],
+    forced: Option<Format>,
+) -> Result<(Format, Vec<PathBuf>)> {
+    let mut found = Vec::new();
+    for path in expand(inputs)? {
+        match path.is_dir() {
+            true => found.extend(folder(&path, forced)?),
+            false => found.push((file(&path, forced)?, path)),
+        }
+    }
+    found.sort_by(|a, b| a.1.cmp(&b.1));
+    let Some((format, first)) = found.first().cloned() else { bail!("no input was named") };
+    if let Some((other, path)) = found.iter().find(|(f, _)| *f != format) {
+        bail!(
+            "inputs of different kinds: {} is {format}, {} is {other}. \
+             Refine them in separate runs, or say which to take with --input-format",
+            first.display(),
+            path.display()
+        );
+    }
+    let mut seen = HashSet::new();
+    found.retain(|(_, path)| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
+    Ok((format, found.into_iter().map(|(_, path)| path).collect()))
+}
+
+/// Paths for a message.
+pub(super) fn names(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => "no files".to_owned(),
+        [path] => path.display().to_string(),
+        [path, rest @ ..] => format!("{} and {} more files", path.display(), rest.len()),
+    }
+}
+
+/// Whether the name is that of an image file.
+pub(super) fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    extension.is_some_and(|e| IMAGE_EXTENSIONS.contains(&e.as_str()))
+}
+
+/// Whether the name is that of a Hugging Face ImageFolder's metadata.
+pub(super) fn is_metadata(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    matches!(name, Some("metadata.jsonl" | "metadata.csv"))
+}
+
+/// Everything below a folder, by name, without hidden files and what Spark leaves (`_SUCCESS`).
+/// Links are followed: in a Hub cache every file is one.
+pub(super) fn walk(folder: &Path) -> impl Iterator<Item = Result<DirEntry>> {
+    let is_shown = |entry: &DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        entry.depth() == 0 || !name.starts_with(['.', '_'])
+    };
+    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
+    walk.into_iter().filter_entry(is_shown).map(|e| e.context("cannot list the input folder"))
+}
+
+/// A path as it is, else a glob: names may contain the signs of globs.
+fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for input in inputs {
+        let path = Path::new(input);
+        if path.exists() {
+            paths.push(path.to_owned());
+            continue;
+        }
+        ensure!(
+            input.contains(['*', '?', '[']),
+            "input {input} does not exist; give a file, a folder or a glob"
+        );
+        let before = paths.len();
+        for hit in glob::glob(input).with_context(|| format!("{input} is not a glob"))? {
+            paths.push(hit.with_context(|| format!("cannot list {input}"))?);
+        }
+        ensure!(paths.len() > before, "no file matches {input}");
+    }
+    Ok(paths)
+}
+
+fn file(path: &Path, forced: Option<Format>) -> Result<Format> {
+    ensure!(path.is_file(), "{} is neither a file nor a folder", path.display());
+    let start = first_bytes(path, TAR_MAGIC_AT + 5)?;
+    ensure!(!start.is_empty(), "{} is empty (0 bytes); remove it or get it again", path.display());
+    if let Some(format) = forced {
+        return Ok(format);
+    }
+    if start.starts_with(b"PAR1") {
+        return Ok(Format::Parquet);
+    }
+    if start.get(TAR_MAGIC_AT..) == Some(b"ustar") {
+        return Ok(Format::Webdataset);
+    }
+    match by_name(path) {
+        Some(Format::Parquet) => bail!(
+            "{} is called .parquet but does not begin with PAR1: it is something else, or damaged",
+            path.display()
+        ),
+        Some(format) => Ok(format),
+        None if table::kind_of_name(path).as_deref() == Some("json") => Ok(Format::Table),
+        None => bail!(
+            "{} is not recognised. Read are parquet, csv, tsv, jsonl (also .gz), tar and image \
+             files; say which it is with --input-format",
+            path.display()
+        ),
+    }
+}
+
+fn by_name(path: &Path) -> Option<Format> {
+    match table::kind_of_name(path)?.as_str() {
+        "parquet" => Some(Format::Parquet),
+        "tar" => Some(Format::Webdataset),
+        "csv" | "tsv" | "jsonl" | "ndjson" => Some(Format::Table),
+        _ => is_image(path).then_some(Format::Folder),
+    }
+}
+
+fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>> {
+    let mut kinds: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+    let mut has_metadata = false;
+    for entry in walk(root)? {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            has_metadata |= is_metadata(entry.path());
+            if let Some(format) = by_name(entry.path()) {
+                kinds.entry(format.as_str()).or_default().push(entry.into_path());
+            }
+        }
+    }
+    let format = match forced {
+        Some(format) => format,
+        None => folder_format(root, kinds.clone(), has_metadata)?,
+    };
+    if format == Format::Folder {
+        return Ok(vec![(format, root.to_owned())]);
+    }
+    let files = kinds.remove(format.as_str()).unwrap_or_default();
+    ensure!(!files.is_empty(), "{} holds no {format} files", root.display());
+    files.into_iter().map(|path| Ok((file(&path, Some(format))?, path)).map(|(_, p)| (format, p))).collect()
+}

@@ -1,0 +1,257 @@
+//! Tables in text files: csv, tsv and jsonl, plain or gzipped.
+//!
+//! A row that cannot be read is a row with a reason. An empty CSV cell is null. Positions are not
+//! stored: a reader that has finished its range is parked with its place in the file, and the next
+//! range continues from there, so that reading all shards in order costs one pass even over a gzip.
+
+use std::ops::Range;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use serde_json::Value;
+
+use crate::sample::Extra;
+use crate::source::Config;
+use crate::source::Items;
+use crate::source::Plan;
+use crate::source::PlannedFile;
+use crate::source::Survey;
+use crate::source::columns;
+use crate::source::columns::Row;
+use crate::source::infer::Columns;
+use crate::source::records::MAX_RECORD_BYTES;
+use crate::source::records::Record;
+use crate::source::records::Records;
+use crate::source::records::Splitter;
+use crate::source::records::fields;
+
+/// Readers kept for later ranges: as many as there may be workers on one file.
+const MAX_PARKED: usize = 8;
+
+/// A table that is read row by row.
+pub(super) struct Table {
+    records: Records,
+    shape: Shape,
+    path: PathBuf,
+    /// Number of the next row.
+    row: u64,
+}
+
+enum Shape {
+    Csv { delimiter: u8, header: Vec<String> },
+    Jsonl,
+}
+
+/// Readers that have finished a range, for the ranges behind it.
+#[derive(Default)]
+pub(super) struct Parked(Mutex<Vec<Table>>);
+
+/// A row, or what is wrong with it.
+pub(super) type TableRow = Result<Extra, String>;
+
+/// Looks through tables.
+pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
+    let mut columns = Columns::default();
+    let files = paths.iter().map(|path| count(path, &mut columns)).collect::<Result<Vec<_>>>()?;
+    let columns = columns.finish();
+    let mapping = columns::choose(&columns, config).with_context(|| super::inputs::names(paths))?;
+    let roots = paths.to_vec();
+    Ok(Survey { files, roots, columns, mapping })
+}
+
+/// Counts the rows of a table and takes its columns into account.
+pub(super) fn count(path: &Path, columns: &mut Columns) -> Result<PlannedFile> {
+    let mut table = Table::open(path)?;
+    if let Shape::Csv { header, .. } = &table.shape {
+        header.iter().try_for_each(|name| columns.add_text(name))?;
+    }
+    while let Some(row) = table.next_row()? {
+        if let (Shape::Jsonl, Ok(row)) = (&table.shape, row) {
+            columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
+        }
+    }
+    PlannedFile::new(path, table.row)
+}
+
+/// Items of these rows of a file.
+pub(super) fn read<'a>(
+    plan: &'a Plan,
+    parked: &'a Parked,
+    path: &'a Path,
+    rows: Range<u64>,
+) -> Result<Items<'a>> {
+    let rows = Rows::open(parked, path, rows)?;
+    Ok(Box::new(rows.map(|row| {
+        let (place, row) = row?;
+        Ok(match row {
+            Ok(row) => Row::from_object(row, &plan.columns, &plan.extra).into_item(&place),
+            Err(detail) => columns::malformed(&place, detail),
+        })
+    })))
+}
+
+impl Table {
+    /// Opens a table, whose name says which of the three it is.
+    pub(super) fn open(path: &Path) -> Result<Table> {
+        let delimiter = delimiter(path)?;
+        let splitter = delimiter.map_or(Splitter::Lines, Splitter::csv);
+        let mut records = Records::open(path, splitter)?;
+        let shape = match delimiter {
+            Some(delimiter) => Shape::Csv { delimiter, header: header(&mut records, delimiter, path)? },
+            None if records.peek()?.starts_with(b"[") => bail!(
+                "{} is one JSON array, not a line for each row; convert it first, for example with \
+                 jq -c '.[]'",
+                path.display()
+            ),
+            None => Shape::Jsonl,
+        };
+        Ok(Table { records, shape, path: path.to_owned(), row: 0 })
+    }
+
+    /// The next row; `None` at the end of the file.
+    pub(super) fn next_row(&mut self) -> Result<Option<TableRow>> {
+        let Some((line, record)) = self.records.next_record()? else { return Ok(None) };
+        self.row += 1;
+        let row = match (record, &self.shape) {
+            (Record::TooLong, _) => Err(format!("longer than {} MiB", MAX_RECORD_BYTES >> 20)),
+            (Record::Whole(bytes), Shape::Jsonl) => object(bytes),
+            (Record::Whole(bytes), Shape::Csv { delimiter, header }) => {
+                cells(bytes, *delimiter, header)
+            }
+        };
+        Ok(Some(row.map_err(|detail| format!("line {line}: {detail}"))))
+    }
+
+    fn skip(&mut self, rows: u64) -> Result<()> {
+        for _ in 0..rows {
+            let next = self.records.next_record()?;
+            if next.is_none() {
+                bail!("{} ends early: it was changed; start again", self.path.display());
+            }
+            self.row += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The delimiter of a csv or tsv file; `None` for lines of JSON.
+fn delimiter(path: &Path) -> Result<Option<u8>> {
+    match kind_of_name(path).as_deref() {
+        Some("csv") => Ok(Some(b',')),
+        Some("tsv") => Ok(Some(b'\t')),
+        Some("jsonl" | "ndjson" | "json") => Ok(None),
+        _ => bail!(
+            "{} is no table by its name: call it .csv, .tsv or .jsonl (and .gz if compressed)",
+            path.display()
+        ),
+    }
+}
+
+/// `csv` for `x.csv` and for `x.CSV.gz`.
+pub(super) fn kind_of_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    Some(name.rsplit_once('.')?.1.to_owned())
+}
+
+fn header(records: &mut Records, delimiter: u8, path: &Path) -> Result<Vec<String>> {
+    let broken = || format!("the header of {} cannot be read", path.display());
+    let Some((_, Record::Whole(record))) = records.next_record()? else {
+        bail!("{} has no header line", path.display());
+    };
+    let names = fields(record, delimiter).with_context(broken)?;
+    let names = names.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
+    let names = names.with_context(broken)?;
+    if names.iter().any(|name| name.contains('\0')) {
+        bail!("{} is not text", path.display());
+    }
+    columns::ensure_distinct(&names).with_context(broken)?;
+    Ok(names)
+}
+
+fn object(line: &[u8]) -> TableRow {
+    match serde_json::from_slice(line) {
+        Ok(Value::Object(row)) => Ok(row),
+        Ok(_) => Err("not a JSON object".to_owned()),
+        Err(error) => Err(format!("not JSON: {error}")),
+    }
+}
+
+fn cells(record: &[u8], delimiter: u8, header: &[String]) -> TableRow {
+    let cells = fields(record, delimiter).map_err(|error| error.to_string())?;
+    if cells.len() != header.len() {
+        return Err(format!("{} fields where the header has {}", cells.len(), header.len()));
+    }
+    let pairs = header.iter().zip(cells).filter(|(_, cell)| !cell.is_empty());
+    let text = |cell| String::from_utf8(cell).map_err(|_| "not UTF-8".to_owned());
+    pairs.map(|(name, cell)| Ok((name.clone(), Value::String(text(cell)?)))).collect()
+}
+
+/// Rows of a range with their places; parks its reader when it is dropped.
+pub(super) struct Rows<'a> {
+    parked: &'a Parked,
+    /// Gone after an error.
+    table: Option<Table>,
+    left: u64,
+}
+
+impl<'a> Rows<'a> {
+    /// Goes to the first of these rows of a file.
+    pub(super) fn open(parked: &'a Parked, path: &Path, rows: Range<u64>) -> Result<Rows<'a>> {
+        let mut table = match parked.take(path, rows.start) {
+            Some(table) => table,
+            None => Table::open(path)?,
+        };
+        table.skip(rows.start - table.row)?;
+        Ok(Rows { parked, table: Some(table), left: rows.end - rows.start })
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<(String, TableRow)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let table = self.table.as_mut()?;
+        let place = format!("{}:{}", table.path.display(), table.row);
+        match table.next_row() {
+            Ok(row) => row.map(|row| Ok((place, row))),
+            Err(error) => {
+                self.table = None;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.take() {
+            self.parked.put(table);
+        }
+    }
+}
+
+impl Parked {
+    /// The reader of this file that is nearest before a row.
+    fn take(&self, path: &Path, row: u64) -> Option<Table> {
+        let mut parked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = parked.iter().enumerate().filter(|(_, t)| t.path == path && t.row <= row);
+        let best = fitting.max_by_key(|(_, table)| table.row)?.0;
+        Some(parked.remove(best))
+    }
+
+    /// Keeps a reader, in place of the oldest if there are too many.
+    fn put(&self, table: Table) {
+        let mut parked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if parked.len() >= MAX_PARKED {
+            parked.remove(0);
+        }
+        parked.push(table);
+    }
+}
