@@ -132,7 +132,9 @@ impl Role {
         };
         match find(name) {
             Some(c) if self.fits(&c.data_type) => Ok(Some(c.name.clone())),
-            Some(c) => bail!("{} is {name:?}, but that column holds {}", self.setting(), c.data_type),
+            Some(c) => {
+                bail!("{} is {name:?}, but that column holds {}", self.setting(), c.data_type)
+            }
             None => bail!("{} is {name:?}, but there is only {}", self.setting(), list(columns)),
         }
     }
@@ -218,8 +220,12 @@ fn wider(known: &Column, other: &Column) -> Result<DataType> {
         _ if is_text(&a) && is_text(&b) => Ok(DataType::LargeUtf8),
         _ if holds_image(&a) && holds_image(&b) => Ok(a),
         _ => {
-            ensure!(!a.is_nested() && !b.is_nested(), "column {:?} is {a} in one file and {b} in \
-                another; make them alike or read the files in two runs", known.name);
+            ensure!(
+                !a.is_nested() && !b.is_nested(),
+                "column {:?} is {a} in one file and {b} in \
+                another; make them alike or read the files in two runs",
+                known.name
+            );
             Ok(DataType::Utf8)
         }
     }

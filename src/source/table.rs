@@ -60,8 +60,7 @@ pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
     let files = paths.iter().map(|path| count(path, &mut columns)).collect::<Result<Vec<_>>>()?;
     let columns = columns.finish();
     let mapping = columns::choose(&columns, config).with_context(|| super::inputs::names(paths))?;
-    let roots = paths.to_vec();
-    Ok(Survey { files, roots, columns, mapping })
+    Ok(Survey { files, columns, mapping })
 }
 
 /// Counts the rows of a table and takes its columns into account.
@@ -102,7 +101,9 @@ impl Table {
         let splitter = delimiter.map_or(Splitter::Lines, Splitter::csv);
         let mut records = Records::open(path, splitter)?;
         let shape = match delimiter {
-            Some(delimiter) => Shape::Csv { delimiter, header: header(&mut records, delimiter, path)? },
+            Some(delimiter) => {
+                Shape::Csv { delimiter, header: header(&mut records, delimiter, path)? }
+            }
             None if records.peek()?.starts_with(b"[") => bail!(
                 "{} is one JSON array, not a line for each row; convert it first, for example with \
                  jq -c '.[]'",
