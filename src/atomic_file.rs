@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder.
 //!
-//! A file under a temporary name (`.NAME.PID.tmp`) is never read by anyone and may be deleted at any
+//! A file under a temporary name (`.NAME.RANDOM.tmp`) is never read by anyone and may be deleted at any
 //! time. `create_new` publishes by hard link, which fails if the name exists: the first of two
 //! workers wins, and a torn marker cannot exist.
 
@@ -41,11 +41,13 @@ impl AtomicFile {
     /// Opens a temporary file beside `target`.
     pub fn open(target: &Path) -> Result<AtomicFile> {
         let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let temporary = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        // Random and not the process's number: two writers in one process, or on two machines that
+        // share a folder, must not write into the same file.
+        let temporary =
+            target.with_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .open(&temporary)
             .with_context(|| format!("cannot create {}", temporary.display()))?;
         Ok(AtomicFile {

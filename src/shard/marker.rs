@@ -1,6 +1,7 @@
 //! The marker that makes a shard exist: what was read, what became of it, and which files hold it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
@@ -93,13 +94,30 @@ impl Rejects {
 
 /// The marker's path.
 pub fn marker_path(run: &Path, shard: u32) -> PathBuf {
-    run.join(format!("part-{shard:05}.json"))
+    run.join(marker_name(shard))
+}
+
+fn marker_name(shard: u32) -> String {
+    format!("part-{shard:05}.json")
+}
+
+/// Held while a shard comes to exist, so that no two workers do this at once in a run: between the
+/// data files of one and its marker, those of the other would replace what the marker vouches for.
+/// Ends with the value, or with the process.
+pub(super) fn lock(run: &Path) -> Result<File> {
+    let folder =
+        File::open(run).with_context(|| format!("{} is not a folder of a run", run.display()))?;
+    if let Err(error) = folder.lock() {
+        // Some network file systems have no locks; there the user sees to it.
+        tracing::warn!("{} cannot be locked: {error}", run.display());
+    }
+    Ok(folder)
 }
 
 /// The marker of a finished shard, if it is finished.
 ///
 /// # Errors
-/// When the marker is there but cannot be read.
+/// When the marker is there but cannot be read, or contradicts itself.
 pub fn finished(run: &Path, shard: u32) -> Result<Option<Marker>> {
     let path = marker_path(run, shard);
     let text = match std::fs::read_to_string(&path) {
@@ -107,9 +125,11 @@ pub fn finished(run: &Path, shard: u32) -> Result<Option<Marker>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context(format!("cannot read {}", path.display())),
     };
-    let marker = serde_json::from_str(&text)
-        .with_context(|| format!("{} is damaged; delete it to redo the shard", path.display()))?;
-    Ok(Some(marker))
+    let marker = serde_json::from_str(&text).map_err(anyhow::Error::from);
+    let marker = marker.and_then(|marker: Marker| marker.check(shard).map(|()| marker));
+    marker
+        .map(Some)
+        .with_context(|| format!("{} is damaged; delete it to redo the shard", path.display()))
 }
 
 /// The markers of all finished shards of a run, by number.
@@ -123,7 +143,9 @@ pub fn all_finished(run: &Path) -> Result<Vec<Marker>> {
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let number = name.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".json"));
-        numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
+        let number = number.and_then(|number| number.parse::<u32>().ok());
+        // `part-7.json` is somebody's copy of shard 7, not a second one.
+        numbers.extend(number.filter(|&number| name == marker_name(number)));
     }
     numbers.sort_unstable();
     let markers = numbers.into_iter().map(|number| finished(run, number));
@@ -156,6 +178,23 @@ impl Marker {
                 "{} is not what its marker vouches for; delete {} to redo the shard",
                 path.display(),
                 marker_path(run, self.shard).display()
+            );
+        }
+        Ok(())
+    }
+
+    /// What must hold of any marker, wherever it comes from: the ledger, and names that stay within
+    /// the run's folder.
+    fn check(&self, shard: u32) -> Result<()> {
+        ensure!(self.shard == shard, "it is the marker of shard {}", self.shard);
+        let rows = self.refined.checked_add(self.rejected);
+        ensure!(rows == Some(self.rows_read), "refined and rejected rows are not the rows read");
+        let counted = (self.part.rows, self.rejects.rows);
+        ensure!(counted == (self.refined, self.rejected), "its files have other numbers of rows");
+        for DataFile { name, .. } in self.files() {
+            ensure!(
+                Path::new(name).file_name().is_some_and(|file| file == name.as_str()),
+                "{name:?} is not the name of a file in the run's folder"
             );
         }
         Ok(())

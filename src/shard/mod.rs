@@ -4,6 +4,7 @@
 //! with rows and hashes. A reader trusts only what a marker names. This is the only door to Arrow
 //! besides the parquet source.
 
+mod columns;
 mod marker;
 mod reader;
 mod record;
@@ -79,7 +80,7 @@ impl Format {
 /// # Errors
 /// When a column has a type that no file of ours can hold.
 pub fn refined_schema(extra: &[ExtraColumn]) -> Result<SchemaRef> {
-    table::schema(&record::Layout::refined(extra)?.columns(), true)
+    table::schema(&columns::Layout::refined(extra), true)
 }
 
 /// The Arrow schema of rejected rows.
@@ -87,7 +88,7 @@ pub fn refined_schema(extra: &[ExtraColumn]) -> Result<SchemaRef> {
 /// # Errors
 /// As [`refined_schema`].
 pub fn rejects_schema(extra: &[ExtraColumn]) -> Result<SchemaRef> {
-    table::schema(&record::Layout::rejects(extra)?.columns(), false)
+    table::schema(&columns::Layout::rejects(extra), false)
 }
 
 #[cfg(test)]

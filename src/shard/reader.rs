@@ -1,14 +1,17 @@
 //! Shards read back: only the files that a marker names, a row group in memory at a time.
 
 use std::collections::HashSet;
+use std::iter;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::ensure;
-use arrow::datatypes::DataType;
+use arrow::datatypes::Field;
 use bytes::Bytes;
 
 use crate::sample::Extra;
@@ -17,11 +20,12 @@ use crate::sample::Reject;
 use crate::sample::Sample;
 use crate::sample::StoredImage;
 use crate::shard::Format;
+use crate::shard::columns::refined_columns;
+use crate::shard::columns::reject_columns;
+use crate::shard::marker::DataFile;
 use crate::shard::marker::Marker;
 use crate::shard::record::Record;
 use crate::shard::record::RejectRecord;
-use crate::shard::record::refined_columns;
-use crate::shard::record::reject_columns;
 use crate::shard::record::split;
 use crate::shard::table;
 use crate::shard::table::ReadRow;
@@ -32,7 +36,7 @@ use crate::shard::tar_file;
 pub enum Images {
     /// With their bytes.
     Read,
-    /// Empty bytes.
+    /// Neither bytes nor path.
     Skip,
 }
 
@@ -46,43 +50,43 @@ pub type Rejected = Box<dyn Iterator<Item = Result<(u64, Item, Reject)>> + Send>
 /// they have in the shard.
 ///
 /// # Errors
-/// When the file is gone or is no shard; a damaged row is an error at its place.
+/// When the file is gone or is no shard; a damaged row is an error at its place, and the last. So is
+/// a row more or less than the marker counts.
 pub fn refined(run: &Path, marker: &Marker, images: Images) -> Result<Refined> {
     let path = run.join(&marker.part.name);
     let fixed = names(&refined_columns());
     let sample = move |row: Result<ReadRow>| {
         let (cells, image) = row?;
-        sample(cells, image, &fixed)
+        sample(cells, image, images, &fixed)
     };
-    match marker.format {
-        Format::Parquet => Ok(Box::new(table::read(&path, images == Images::Read)?.map(sample))),
-        Format::Webdataset => Ok(Box::new(tar_rows(&path)?.map(sample))),
-    }
+    let with_image = images == Images::Read;
+    Ok(match marker.format {
+        Format::Parquet => whole(table::read(&path, with_image)?.map(sample), path, &marker.part),
+        Format::Webdataset => whole(tar_rows(&path, with_image)?.map(sample), path, &marker.part),
+    })
 }
 
 /// These refined rows with their images; `wanted` are places among the refined rows, ascending. Only
 /// the row groups that hold them are read.
 ///
 /// # Errors
-/// As [`refined`], and when there is no such row.
+/// As [`refined`], and when there is no such row or `wanted` does not ascend.
 pub fn refined_rows(run: &Path, marker: &Marker, wanted: &[usize]) -> Result<Vec<Sample>> {
+    ensure!(wanted.is_sorted_by(|a, b| a < b), "places of rows must ascend");
     let path = run.join(&marker.part.name);
     let fixed = names(&refined_columns());
     let rows: Vec<ReadRow> = match marker.format {
         Format::Parquet => table::read_rows(&path, wanted)?.collect::<Result<_>>()?,
         Format::Webdataset => {
-            let mut rows = Vec::new();
-            for (place, row) in tar_rows(&path)?.enumerate() {
-                let row = row?;
-                if wanted.contains(&place) {
-                    rows.push(row);
-                }
-            }
-            rows
+            let end = wanted.last().map_or(0, |last| last + 1);
+            let rows = tar_rows(&path, true)?.take(end).enumerate();
+            let rows = rows.filter(|(place, row)| row.is_err() || wanted.contains(place));
+            rows.map(|(_, row)| row).collect::<Result<_>>()?
         }
     };
     ensure!(rows.len() == wanted.len(), "{} lacks rows that its marker counts", path.display());
-    rows.into_iter().map(|(cells, image)| sample(cells, image, &fixed)).collect()
+    let sample = |(cells, image)| sample(cells, image, Images::Read, &fixed);
+    rows.into_iter().map(sample).collect()
 }
 
 /// Names and types of the columns of refined rows, for people.
@@ -94,8 +98,8 @@ pub fn columns_of(path: &Path, marker: &Marker) -> Result<Vec<(String, String)>>
         Format::Parquet => table::columns(path),
         Format::Webdataset => {
             let json = refined_columns().into_iter();
-            let json =
-                json.map(|(name, data_type)| (format!("json: {name}"), data_type.to_string()));
+            let json = json
+                .map(|field| (format!("json: {}", field.name()), field.data_type().to_string()));
             let members = [("jpg | png | webp", "image"), ("txt", "the best text")];
             let members = members.map(|(name, what)| (name.to_owned(), what.to_owned()));
             Ok(members.into_iter().chain(json).collect())
@@ -110,28 +114,54 @@ pub fn columns_of(path: &Path, marker: &Marker) -> Result<Vec<(String, String)>>
 pub fn rejects(run: &Path, marker: &Marker) -> Result<Rejected> {
     let path = run.join(&marker.rejects.name);
     let fixed = names(&reject_columns());
-    Ok(Box::new(table::read(&path, false)?.map(move |row| {
+    let rejected = move |row: Result<ReadRow>| {
         let (cells, _) = row?;
         let (record, extra) = split::<RejectRecord>(cells, &fixed)?;
         let row = record.row;
         let (item, reject) = record.into_rejected(extra)?;
         Ok((row, item, reject))
-    })))
+    };
+    Ok(whole(table::read(&path, false)?.map(rejected), path, &marker.rejects))
 }
 
-fn names(columns: &[(&str, DataType)]) -> HashSet<String> {
-    columns.iter().map(|(name, _)| (*name).to_owned()).collect()
+/// Rows up to the first error; too many or too few are one, so that a cut file is not taken for a
+/// short one.
+fn whole<T>(
+    rows: impl Iterator<Item = Result<T>> + Send + 'static,
+    path: PathBuf,
+    file: &DataFile,
+) -> Box<dyn Iterator<Item = Result<T>> + Send> {
+    let (mut rows, mut seen, expected) = (Some(rows), 0, file.rows);
+    Box::new(iter::from_fn(move || {
+        let row = rows.as_mut()?.next();
+        match row {
+            Some(Ok(_)) => seen += 1,
+            _ => rows = None,
+        }
+        let wrong = row.is_none() && seen != expected;
+        let name = path.display();
+        let error = || Err(anyhow!("{name} has {seen} rows, its marker counts {expected}"));
+        row.or_else(|| wrong.then(error))
+    }))
+}
+
+fn names(columns: &[Field]) -> HashSet<String> {
+    columns.iter().map(|field| field.name().clone()).collect()
 }
 
 fn sample(
     mut cells: Extra,
     image: Option<(Bytes, String)>,
+    images: Images,
     fixed: &HashSet<String>,
 ) -> Result<Sample> {
     // Absent stands for null, and a list is never null here.
     cells.entry("tags").or_insert_with(|| serde_json::Value::Array(Vec::new()));
     let (record, extra) = split::<Record>(cells, fixed)?;
-    let (bytes, path) = image.unwrap_or_default();
+    let (bytes, path) = match images {
+        Images::Read => image.with_context(|| format!("row {:?} has no image", record.key))?,
+        Images::Skip => Default::default(),
+    };
     let image = StoredImage {
         bytes,
         path,
@@ -144,13 +174,17 @@ fn sample(
 }
 
 /// Rows of a tar as an iterator: read on a thread of its own, a few rows ahead.
-fn tar_rows(path: &Path) -> Result<impl Iterator<Item = Result<ReadRow>> + Send + use<>> {
+fn tar_rows(
+    path: &Path,
+    with_image: bool,
+) -> Result<impl Iterator<Item = Result<ReadRow>> + Send + use<>> {
     const AHEAD: usize = 16;
     let (rows, read) = mpsc::sync_channel(AHEAD);
     let path = path.to_owned();
     let reading = move || {
-        let outcome =
-            tar_file::read(&path, |row| rows.send(Ok(row)).context("nobody reads any more"));
+        let outcome = tar_file::read(&path, with_image, |row| {
+            rows.send(Ok(row)).context("nobody reads any more")
+        });
         // The error of a reader that went away goes nowhere.
         let _ = outcome.map_err(|error| rows.send(Err(error)));
     };

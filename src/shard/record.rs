@@ -1,4 +1,4 @@
-//! One row of a shard in every form it has: Rust, JSON, Arrow.
+//! One row of a shard in Rust and in JSON; `columns` has its twin in Arrow.
 //!
 //! The serde structs here are the definition: parquet columns, the JSON of webdataset members and
 //! the JSON Schemas in `schemas/` all come from them. Only the image stands beside: its bytes never
@@ -9,19 +9,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
-use arrow::datatypes::DataType;
-use arrow::datatypes::Field;
-use arrow::datatypes::Fields;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::arrow_json::extra_column;
 use crate::sample::Audit;
 use crate::sample::Extra;
-use crate::sample::ExtraColumn;
 use crate::sample::Generated;
 use crate::sample::Item;
 use crate::sample::Picture;
@@ -32,9 +27,6 @@ use crate::sample::Stage;
 use crate::sample::StoredImage;
 use crate::sample::Synthetic;
 use crate::sample::Tag;
-
-/// The column of encoded pictures: struct of bytes and path, as Hugging Face `datasets` has it.
-pub(super) const IMAGE: &str = "image";
 
 /// A refined row without its image. Columns of the source follow under their own names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -114,70 +106,6 @@ pub struct RejectRecord {
     pub detail: String,
 }
 
-/// How the columns of a shard are called: the fixed ones, then those of the source.
-#[derive(Clone, Debug)]
-pub(super) struct Layout {
-    fixed: Vec<ExtraColumn>,
-    /// Name in the source, and the column as it is written.
-    extra: Vec<(String, ExtraColumn)>,
-}
-
-impl Layout {
-    /// The columns of refined rows.
-    pub(super) fn refined(extra: &[ExtraColumn]) -> Result<Layout> {
-        Layout::new(refined_columns(), extra)
-    }
-
-    /// The columns of rejected rows.
-    pub(super) fn rejects(extra: &[ExtraColumn]) -> Result<Layout> {
-        Layout::new(reject_columns(), extra)
-    }
-
-    /// A column of the source whose name is taken gets the suffix `_source`, as often as it needs.
-    fn new(fixed: Vec<(&str, DataType)>, extra: &[ExtraColumn]) -> Result<Layout> {
-        let column = |(name, data_type): &(&str, DataType)| extra_column(name, data_type);
-        let mut taken: HashSet<String> = fixed.iter().map(|(name, _)| (*name).to_owned()).collect();
-        taken.insert(IMAGE.to_owned());
-        let mut renamed = Vec::new();
-        for column in extra {
-            let mut name = column.name.clone();
-            while !taken.insert(name.clone()) {
-                name.push_str("_source");
-            }
-            let written = ExtraColumn { name, data_type: column.data_type.clone() };
-            renamed.push((column.name.clone(), written));
-        }
-        Ok(Layout { fixed: fixed.iter().map(column).collect::<Result<_>>()?, extra: renamed })
-    }
-
-    /// All columns but the image, in order.
-    pub(super) fn columns(&self) -> Vec<ExtraColumn> {
-        let extra = self.extra.iter().map(|(_, column)| column.clone());
-        self.fixed.iter().cloned().chain(extra).collect()
-    }
-
-    /// A row as JSON, with the source's columns under the names of this layout.
-    pub(super) fn json(&self, record: &impl Serialize, mut extra: Extra) -> Result<Extra> {
-        let Value::Object(mut row) = serde_json::to_value(record)? else {
-            anyhow::bail!("a record is an object");
-        };
-        for (name, column) in &self.extra {
-            if let Some(value) = extra.remove(name) {
-                row.insert(column.name.clone(), value);
-            }
-        }
-        Ok(row)
-    }
-
-    /// The source's columns again, by the names of the source.
-    pub(super) fn extra_of(&self, mut written: Extra) -> Extra {
-        let back = |(name, column): &(String, ExtraColumn)| {
-            Some((name.clone(), written.remove(&column.name)?))
-        };
-        self.extra.iter().filter_map(back).collect()
-    }
-}
-
 /// A record out of a JSON row, and what else is in it.
 pub(super) fn split<R: DeserializeOwned>(
     mut row: Extra,
@@ -188,61 +116,6 @@ pub(super) fn split<R: DeserializeOwned>(
     let extra: Extra = extra.collect();
     let record = serde_json::from_value(Value::Object(row)).context("not a row of a shard")?;
     Ok((record, extra))
-}
-
-/// Names and types of refined rows, without the image.
-pub(super) fn refined_columns() -> Vec<(&'static str, DataType)> {
-    let text = DataType::Utf8;
-    let tag = structure(vec![
-        ("label", text.clone()),
-        ("score", DataType::Float32),
-        ("box", list(DataType::Float32)),
-        ("model", text.clone()),
-    ]);
-    let word = structure(vec![("word", text.clone()), ("origin", text.clone())]);
-    let audit = structure(vec![
-        ("score", DataType::Float32),
-        ("reasons", list(text.clone())),
-        ("words", list(word)),
-    ]);
-    vec![
-        ("key", text.clone()),
-        ("url", text.clone()),
-        ("text_raw", text.clone()),
-        ("text_synthetic", text.clone()),
-        ("text_generated", text.clone()),
-        ("tags", list(tag)),
-        ("width", DataType::UInt32),
-        ("height", DataType::UInt32),
-        ("original_width", DataType::UInt32),
-        ("original_height", DataType::UInt32),
-        ("sha256", text.clone()),
-        ("phash", DataType::UInt64),
-        ("synthetic_model", text.clone()),
-        ("generated_writer", text.clone()),
-        ("generated_model", text.clone()),
-        ("generated_prompt", text.clone()),
-        ("generated_finish_reason", text.clone()),
-        ("generated_tokens", DataType::UInt32),
-        ("generated_refused", text),
-        ("audit", audit),
-    ]
-}
-
-/// Names and types of rejected rows.
-pub(super) fn reject_columns() -> Vec<(&'static str, DataType)> {
-    let text = ["key", "url", "text_raw", "stage", "reason", "detail"];
-    let text = text.map(|name| (name, DataType::Utf8));
-    std::iter::once(("row", DataType::UInt64)).chain(text).collect()
-}
-
-fn list(item: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new("item", item, true)))
-}
-
-fn structure(fields: Vec<(&str, DataType)>) -> DataType {
-    let field = |(name, data_type)| Field::new(name, data_type, true);
-    DataType::Struct(fields.into_iter().map(field).collect::<Fields>())
 }
 
 impl From<Sample> for Record {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use arrow::array::Array;
 use arrow::array::ArrayRef;
 use arrow::array::AsArray;
@@ -33,18 +34,19 @@ use parquet::schema::types::ColumnPath;
 use crate::arrow_json::columns_to_rows;
 use crate::arrow_json::extra_column;
 use crate::arrow_json::rows_to_batch;
-use crate::arrow_json::type_from_json;
 use crate::atomic_file::AtomicFile;
 use crate::sample::Extra;
 use crate::sample::ExtraColumn;
+use crate::shard::columns::IMAGE;
+use crate::shard::columns::Layout;
 use crate::shard::marker::DataFile;
-use crate::shard::record::IMAGE;
 
 /// The field's habit for images: 1000 rows a group make readers run out of memory.
 pub(super) const ROW_GROUP: usize = 100;
 
-/// A group of large pictures ends sooner; a column chunk above 2 GB breaks readers.
-const ROW_GROUP_IMAGE_BYTES: usize = 256 << 20;
+/// A group of large pictures ends sooner: it is in memory up to three times while it is written, and
+/// a column chunk above 2 GB breaks readers. Pictures of the default size come to a tenth of this.
+pub(super) const ROW_GROUP_IMAGE_BYTES: usize = 64 << 20;
 
 /// Tells Hugging Face `datasets` to decode `image`; the other features follow from the types.
 const FEATURES: &str = r#"{"info": {"features": {"image": {"_type": "Image"}}}}"#;
@@ -81,16 +83,16 @@ impl Table {
     pub(super) fn create(
         run: &Path,
         name: &str,
-        columns: Vec<ExtraColumn>,
+        layout: &Layout,
         with_image: bool,
     ) -> Result<Table> {
-        let schema = schema(&columns, with_image)?;
+        let schema = schema(layout, with_image)?;
         let file = AtomicFile::open(&run.join(name))?;
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties()?))?;
         Ok(Table {
             writer,
             name: name.to_owned(),
-            columns,
+            columns: layout.columns()?,
             schema,
             rows: Vec::new(),
             images: with_image.then(Vec::new),
@@ -145,13 +147,11 @@ impl Table {
 }
 
 /// The Arrow schema of such a file.
-pub(super) fn schema(columns: &[ExtraColumn], with_image: bool) -> Result<SchemaRef> {
-    let field = |column: &ExtraColumn| -> Result<Field> {
-        Ok(Field::new(&column.name, type_from_json(&column.data_type)?, true))
-    };
-    let mut fields: Vec<Field> = columns.iter().map(field).collect::<Result<_>>()?;
+pub(super) fn schema(layout: &Layout, with_image: bool) -> Result<SchemaRef> {
+    let mut fields = layout.fields()?;
     let mut metadata = HashMap::new();
     if with_image {
+        // Nullable although it never is null: `datasets` decodes only what equals its own feature.
         fields.insert(IMAGE_AT, Field::new(IMAGE, DataType::Struct(image_fields()), true));
         metadata.insert("huggingface".to_owned(), FEATURES.to_owned());
     }
@@ -267,6 +267,7 @@ fn image(images: &ArrayRef, row: usize) -> Result<(Bytes, String)> {
     let column = |name| images.column_by_name(name).context("the image struct lacks a field");
     let bytes = column("bytes")?.as_binary_opt::<i32>().context("image.bytes is not binary")?;
     let paths = column("path")?.as_string_opt::<i32>().context("image.path is not text")?;
+    ensure!(bytes.is_valid(row), "the image of a row is null");
     let path = if paths.is_null(row) { "" } else { paths.value(row) };
     Ok((Bytes::copy_from_slice(bytes.value(row)), path.to_owned()))
 }

@@ -18,8 +18,8 @@ use tar::Header;
 
 use crate::atomic_file::AtomicFile;
 use crate::sample::Extra;
+use crate::shard::columns::IMAGE;
 use crate::shard::marker::DataFile;
-use crate::shard::record::IMAGE;
 use crate::shard::table::ReadRow;
 
 /// Larger members are not ours.
@@ -79,10 +79,15 @@ impl TarFile {
     }
 }
 
-/// Rows of a file; `each` hears of one at a time and may end the reading with an error.
+/// Rows of a file, with images if wanted; `each` hears of one at a time and may end the reading
+/// with an error.
 ///
 /// Not an iterator, because the entries of a tar borrow from the archive.
-pub(super) fn read(path: &Path, mut each: impl FnMut(ReadRow) -> Result<()>) -> Result<()> {
+pub(super) fn read(
+    path: &Path,
+    with_image: bool,
+    mut each: impl FnMut(ReadRow) -> Result<()>,
+) -> Result<()> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {name}"))?;
     let mut archive = Archive::new(std::io::BufReader::new(file));
@@ -91,18 +96,24 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(ReadRow) -> Result<()>) -> 
         let mut entry = entry.with_context(|| format!("cannot read {name}"))?;
         let member = entry.path()?.to_string_lossy().into_owned();
         ensure!(entry.size() <= MAX_MEMBER_BYTES, "{name}: {member} is too large to be ours");
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
+        let mut bytes = || {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
+            ensure!(bytes.len() as u64 == entry.size(), "{name}: {member} breaks off");
+            Ok(bytes)
+        };
         match member.rsplit('.').next() {
             Some("txt") => {}
             Some("json") => {
+                let bytes = bytes()?;
                 let mut row: Extra = serde_json::from_slice(&bytes)
                     .with_context(|| format!("{name}: {member} is not a row"))?;
                 let path = row.remove(IMAGE).and_then(|path| path.as_str().map(str::to_owned));
                 let bytes: Option<Bytes> = image.take();
                 each((row, bytes.zip(path)))?;
             }
-            _ => image = Some(Bytes::from(bytes)),
+            _ if with_image => image = Some(Bytes::from(bytes()?)),
+            _ => {}
         }
     }
     Ok(())

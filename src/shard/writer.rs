@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 
 use crate::sample::ExtraColumn;
 use crate::sample::Item;
@@ -13,13 +14,14 @@ use crate::sample::Reject;
 use crate::sample::Sample;
 use crate::shard::Format;
 use crate::shard::Outcome;
+use crate::shard::columns::Layout;
 use crate::shard::marker::DataFile;
 use crate::shard::marker::Marker;
 use crate::shard::marker::Rejects;
 use crate::shard::marker::Stats;
 use crate::shard::marker::finished;
+use crate::shard::marker::lock;
 use crate::shard::reader;
-use crate::shard::record::Layout;
 use crate::shard::record::Record;
 use crate::shard::record::RejectRecord;
 use crate::shard::table::Table;
@@ -87,12 +89,12 @@ impl Writer {
         extra: &[ExtraColumn],
         revision: u32,
     ) -> Result<Writer> {
-        let (refined_layout, rejects_layout) = (Layout::refined(extra)?, Layout::rejects(extra)?);
+        let (refined_layout, rejects_layout) = (Layout::refined(extra), Layout::rejects(extra));
         let suffix = if revision == 0 { String::new() } else { format!(".r{revision}") };
         let part = format!("part-{shard:05}{suffix}.{}", format.extension());
         let part = match format {
             Format::Parquet => {
-                Part::Table(Box::new(Table::create(run, &part, refined_layout.columns(), true)?))
+                Part::Table(Box::new(Table::create(run, &part, &refined_layout, true)?))
             }
             Format::Webdataset => Part::Tar(TarFile::create(run, &part, shard)?),
         };
@@ -102,7 +104,7 @@ impl Writer {
             shard,
             format,
             part,
-            rejects: Table::create(run, &rejects, rejects_layout.columns(), false)?,
+            rejects: Table::create(run, &rejects, &rejects_layout, false)?,
             refined_layout,
             rejects_layout,
             rows: 0,
@@ -154,13 +156,18 @@ impl Writer {
     }
 
     /// Makes the shard exist: data files first, the marker last. `None` when another worker finished
-    /// it meanwhile: its shard stays.
+    /// or mended it meanwhile: its shard stays.
     ///
     /// # Errors
-    /// When a file cannot be written; then there is no marker.
+    /// When a file cannot be written or rows of the old shard are missing; then nothing changes.
     pub fn commit(self, elapsed: Duration) -> Result<Option<Marker>> {
-        if self.old.is_none() && finished(&self.run, self.shard)?.is_some() {
+        let _lock = lock(&self.run)?;
+        if !self.is_next()? {
             return Ok(None);
+        }
+        if let Some(Old { marker, .. }) = &self.old {
+            let (rows, all) = (self.rows, marker.rows_read);
+            ensure!(rows == all, "{rows} of the {all} rows of shard {} came again", self.shard);
         }
         let revision = self.old.as_ref().map_or(0, |old| old.marker.revision + 1);
         let marker = Marker {
@@ -185,6 +192,13 @@ impl Writer {
             let _ = std::fs::remove_file(self.run.join(&file.name));
         }
         Ok(Some(marker))
+    }
+
+    /// Whether the shard is still as it was when this writer began.
+    fn is_next(&self) -> Result<bool> {
+        let there = finished(&self.run, self.shard)?;
+        let old = self.old.as_ref().map(|old| old.marker.files());
+        Ok(there.as_ref().map(Marker::files) == old)
     }
 
     /// A row that is done again is not taken from the old shard: it was a reject there.
