@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::iter;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use arrow::array::Array;
 use arrow::array::ArrayRef;
@@ -218,8 +222,14 @@ pub(super) fn columns(path: &Path) -> Result<Vec<(String, String)>> {
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let name = path.display();
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-    ParquetRecordBatchReaderBuilder::try_new(file)
+    guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?))
         .with_context(|| format!("{name} is not a whole parquet file"))
+}
+
+/// The parquet crate panics on some damaged files; for us that is a file like any other.
+fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What was half done is dropped unread, so nobody sees it in pieces.
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| bail!("the parquet reader panicked"))
 }
 
 fn rows_from(
@@ -232,13 +242,12 @@ fn rows_from(
     let wanted = wanted.filter(|(_, field)| with_image || field.name() != IMAGE);
     let roots: Vec<usize> = wanted.map(|(place, _)| place).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let batches = builder.with_projection(mask).with_batch_size(ROW_GROUP).build()?;
+    let builder = builder.with_projection(mask).with_batch_size(ROW_GROUP);
+    let mut batches = guarded(|| Ok(builder.build()?))?;
+    let batches = iter::from_fn(move || guarded(|| Ok(batches.next().transpose()?)).transpose());
     Ok(batches.flat_map(move |batch| {
-        let rows = batch
-            .map_err(anyhow::Error::from)
-            .and_then(|batch| rows_of(&batch))
-            .with_context(|| format!("cannot read {name}"));
-        match rows {
+        let rows = batch.and_then(|batch| rows_of(&batch));
+        match rows.with_context(|| format!("cannot read {name}")) {
             Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         }
