@@ -59,13 +59,14 @@ const FEATURES: &str = r#"{"info": {"features": {"image": {"_type": "Image"}}}}"
 const IMAGE_AT: usize = 1;
 
 /// Columns whose values hardly repeat: a dictionary would only cost memory.
-const FREE_TEXT: [&str; 8] = [
+const DISTINCT: [&str; 9] = [
     "key",
     "url",
     "text_raw",
     "text_synthetic",
     "text_generated",
     "sha256",
+    "phash",
     "detail",
     "generated_refused",
 ];
@@ -178,14 +179,15 @@ fn properties() -> Result<WriterProperties> {
         // Level 3 is twice as slow for two points of size.
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_row_count(Some(ROW_GROUP));
-    for name in FREE_TEXT {
+    for name in DISTINCT {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
-    let bytes = ColumnPath::new(vec![IMAGE.to_owned(), "bytes".to_owned()]);
-    // JPEG and PNG do not compress further.
+    let image = |field: &str| ColumnPath::new(vec![IMAGE.to_owned(), field.to_owned()]);
     properties = properties
-        .set_column_dictionary_enabled(bytes.clone(), false)
-        .set_column_compression(bytes, Compression::UNCOMPRESSED);
+        .set_column_dictionary_enabled(image("path"), false)
+        .set_column_dictionary_enabled(image("bytes"), false)
+        // JPEG and PNG do not compress further.
+        .set_column_compression(image("bytes"), Compression::UNCOMPRESSED);
     Ok(properties.build())
 }
 

@@ -1,166 +1,32 @@
-//! Shards written and read back, raced for, mended, killed and damaged.
+//! Shards written and read back.
+
+mod damage;
+mod rows;
+mod workers;
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::Barrier;
-use std::thread;
 use std::time::Duration;
 
-use arrow::datatypes::DataType;
-use arrow::datatypes::Field;
 use bytes::Bytes;
 use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::SerializedFileReader;
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use serde_json::Value;
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::arrow_json::extra_column;
-use crate::sample::Audit;
-use crate::sample::Extra;
-use crate::sample::Generated;
-use crate::sample::Origin;
-use crate::sample::Picture;
-use crate::sample::Reason;
-use crate::sample::Stage;
-use crate::sample::StoredImage;
-use crate::sample::Synthetic;
-use crate::sample::Tag;
-use crate::sample::WordOrigin;
 use crate::shard::columns::Layout;
-
+use rows::extra_columns;
+use rows::outcome;
+use rows::outcomes;
+use rows::samples;
 const FORMATS: [Format; 2] = [Format::Parquet, Format::Webdataset];
 
-fn extra_columns() -> Vec<ExtraColumn> {
-    let list = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-    let columns = [
-        ("width", DataType::Int64),
-        ("key_source", DataType::Utf8),
-        ("key", DataType::Utf8),
-        ("image", DataType::Utf8),
-        ("row", DataType::Int32),
-        ("similarity", DataType::Float64),
-        ("flag", DataType::Boolean),
-        ("blob", DataType::Binary),
-        ("pair", DataType::Struct(vec![Field::new("list", list, true)].into())),
-    ];
-    columns.iter().map(|(name, data_type)| extra_column(name, data_type).unwrap()).collect()
-}
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        vec(any::<char>(), 0..8).prop_map(String::from_iter),
-        Just("\0\u{1}\r\n\"\\',;\u{202e}\u{feff}</script>{{ x }}\u{10ffff}".to_owned()),
-    ]
-}
-
-fn number() -> impl Strategy<Value = f32> {
-    use proptest::num::f32::{NORMAL, SUBNORMAL, ZERO};
-    NORMAL | SUBNORMAL | ZERO
-}
-
-fn extra() -> impl Strategy<Value = Extra> {
-    use proptest::num::f64::{NORMAL, SUBNORMAL, ZERO};
-    let pair = vec(option::of(text()), 0..3).prop_map(|list| json!({ "list": list }));
-    let cells = (
-        option::of(any::<i64>().prop_map(Value::from)),
-        option::of(text().prop_map(Value::from)),
-        option::of(text().prop_map(Value::from)),
-        option::of(text().prop_map(Value::from)),
-        option::of(any::<i32>().prop_map(Value::from)),
-        option::of((NORMAL | SUBNORMAL | ZERO).prop_map(Value::from)),
-        option::of(any::<bool>().prop_map(Value::from)),
-        option::of("([0-9a-f]{2}){0,4}".prop_map(Value::from)),
-        option::of(pair),
-    );
-    cells.prop_map(|(a, b, c, d, e, f, g, h, i)| {
-        let names = extra_columns().into_iter().map(|column| column.name);
-        let cells = names.zip([a, b, c, d, e, f, g, h, i]);
-        cells.filter_map(|(name, cell)| Some((name, cell?))).collect()
-    })
-}
-
-fn item() -> impl Strategy<Value = Item> {
-    let cells = (text(), option::of(text()), option::of(text()), extra());
-    cells.prop_map(|(key, url, text_raw, extra)| {
-        let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
-        Item { key, picture, url, text_raw, extra }
-    })
-}
-
-fn tag() -> impl Strategy<Value = Tag> {
-    let cells = (text(), number(), option::of([number(), number(), number(), number()]), text());
-    cells.prop_map(|(label, score, bbox, model)| Tag { label, score, bbox, model: model.into() })
-}
-
-fn generated() -> impl Strategy<Value = Generated> {
-    let cells = (text(), text(), text(), text(), text(), option::of(any::<u32>()));
-    cells.prop_map(|(text, writer, model, prompt, finish_reason, tokens)| {
-        let (writer, model, prompt) = (writer.into(), model.into(), prompt.into());
-        Generated { text, writer, model, prompt, finish_reason, tokens }
-    })
-}
-
-fn audit() -> impl Strategy<Value = Audit> {
-    let origins = [Origin::Tag, Origin::Synthetic, Origin::Raw, Origin::Nowhere];
-    let word = (text(), proptest::sample::select(origins.to_vec()));
-    let word = word.prop_map(|(word, origin)| WordOrigin { word, origin });
-    let cells = (number(), vec(text(), 0..3), vec(word, 0..3));
-    cells.prop_map(|(score, reasons, words)| Audit { score, reasons, words })
-}
-
-fn image() -> impl Strategy<Value = StoredImage> {
-    let path = (text(), prop_oneof!["jpg", "png", "webp"]);
-    let path = path.prop_map(|(name, extension)| format!("{name}.{extension}"));
-    let cells = (vec(any::<u8>(), 0..40), path, any::<[u32; 4]>());
-    cells.prop_map(|(bytes, path, [width, height, original_width, original_height])| {
-        let bytes = Bytes::from(bytes);
-        StoredImage { bytes, path, width, height, original_width, original_height }
-    })
-}
-
-fn sample() -> impl Strategy<Value = Sample> {
-    let synthetic = (text(), text());
-    let synthetic = synthetic.prop_map(|(text, model)| Synthetic { text, model: Arc::from(model) });
-    let texts = (option::of(synthetic), option::of(generated()), option::of(text()));
-    let cells = (item(), image(), text(), any::<u64>(), vec(tag(), 0..3), texts, audit());
-    cells.prop_map(|(item, image, sha256, phash, tags, texts, audit)| {
-        let (synthetic, generated, generated_refused) = texts;
-        Sample { item, image, sha256, phash, tags, synthetic, generated, generated_refused, audit }
-    })
-}
-
-fn reject() -> impl Strategy<Value = (Item, Reject)> {
-    let stage = proptest::sample::select(Stage::ALL.to_vec());
-    let reason = proptest::sample::select(Reason::ALL.to_vec());
-    let reject = (stage, reason, text());
-    let reject = reject.prop_map(|(stage, reason, detail)| Reject { stage, reason, detail });
-    (item(), reject)
-}
-
-fn outcome() -> impl Strategy<Value = Outcome> {
-    prop_oneof![2 => sample().prop_map(Ok), 1 => reject().prop_map(Err)]
-}
-
-/// The same rows in every call.
-fn outcomes(rows: usize) -> Vec<Outcome> {
-    let mut runner = proptest::test_runner::TestRunner::deterministic();
-    vec(outcome(), rows).new_tree(&mut runner).unwrap().current()
-}
-
-fn samples(rows: usize) -> Vec<Outcome> {
-    let mut all = outcomes(rows * 3);
-    all.retain(Result::is_ok);
-    all.truncate(rows);
-    assert_eq!(all.len(), rows);
-    all
+/// Each case waits for the disk several times.
+fn cases() -> ProptestConfig {
+    ProptestConfig { cases: 48, ..ProptestConfig::default() }
 }
 
 fn writer(run: &TempDir, format: Format, outcomes: &[Outcome]) -> Writer {
@@ -208,7 +74,7 @@ fn metadata(run: &TempDir, file: &DataFile) -> ParquetMetaData {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn rows_come_back_as_they_went_in(outcomes in vec(outcome(), 0..8)) {
@@ -220,64 +86,6 @@ proptest! {
             marker.verify(run.path()).unwrap();
         }
     }
-
-    #[test]
-    fn a_mended_shard_is_the_shard_that_would_have_been(
-        rows in vec((outcome(), outcome()), 0..8),
-    ) {
-        for format in FORMATS {
-            let (run, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-            let old: Vec<Outcome> = rows.iter().map(|(old, _)| old.clone()).collect();
-            let old = write(&run, format, &old);
-            let mut mended = Writer::rewrite(run.path(), &old, &extra_columns()).unwrap();
-            let mut expected = Vec::new();
-            for (old, again) in &rows {
-                // A reject whose address is null is done again, so that both paths are gone.
-                let kept = !matches!(old, Err((item, _)) if item.url.is_none());
-                if kept {
-                    mended.keep().unwrap();
-                } else {
-                    mended.push(again.clone()).unwrap();
-                }
-                expected.push(if kept { old.clone() } else { again.clone() });
-            }
-            let mended = mended.commit(Duration::ZERO).unwrap().unwrap();
-            let expected = write(&fresh, format, &expected);
-            prop_assert_eq!(&mended.part.sha256, &expected.part.sha256);
-            prop_assert_eq!(&mended.rejects.sha256, &expected.rejects.sha256);
-            prop_assert_eq!((mended.revision, &mended.stages), (1, &expected.stages));
-            let extension = format.extension();
-            let names = [
-                "part-00007.json".to_owned(),
-                format!("part-00007.r1.{extension}"),
-                "rejects-00007.r1.parquet".to_owned(),
-            ];
-            prop_assert_eq!(names_in(&run), names);
-        }
-    }
-
-    #[test]
-    fn damaged_files_are_errors_or_rows_but_never_a_panic(
-        at in any::<prop::sample::Index>(), byte: u8, cut: bool,
-    ) {
-        for format in FORMATS {
-            let run = tempfile::tempdir().unwrap();
-            let marker = write(&run, format, &outcomes(6));
-            for file in marker.files() {
-                let path = run.path().join(&file.name);
-                let mut bytes = fs::read(&path).unwrap();
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-                bytes.truncate(if cut { at } else { bytes.len() });
-                fs::write(&path, bytes).unwrap();
-            }
-            // Opening may fail, and so may any row; both are values.
-            let rows = refined(run.path(), &marker, Images::Read).map(Iterator::count);
-            let rejected = rejects(run.path(), &marker).map(Iterator::count);
-            prop_assert!(rows.is_err() || rows.unwrap() as u64 <= marker.refined + 1);
-            prop_assert!(rejected.is_err() || rejected.unwrap() as u64 <= marker.rejected + 1);
-        }
-    }
 }
 
 #[test]
@@ -287,107 +95,6 @@ fn the_same_rows_are_the_same_bytes() {
         let rows = outcomes(120);
         assert_eq!(write(&one, format, &rows), write(&two, format, &rows));
     }
-}
-
-#[test]
-fn of_two_workers_the_first_makes_the_shard_and_the_other_leaves_no_trace() {
-    for format in FORMATS {
-        let run = tempfile::tempdir().unwrap();
-        let (rows, other) = (samples(3), samples(5));
-        let late = writer(&run, format, &other);
-        let marker = write(&run, format, &rows);
-        assert_eq!(late.commit(Duration::ZERO).unwrap(), None);
-        marker.verify(run.path()).unwrap();
-        assert_eq!(read(&run, &marker), rows);
-        assert_eq!(names_in(&run).len(), 3, "{:?}", names_in(&run));
-    }
-}
-
-#[test]
-fn workers_that_commit_at_once_never_mix_their_files() {
-    for round in 0..12 {
-        let run = tempfile::tempdir().unwrap();
-        let writers = [2, 3, 4].map(|rows| writer(&run, FORMATS[round % 2], &samples(rows)));
-        let start = Barrier::new(writers.len());
-        let commit = |writer: Writer| {
-            start.wait();
-            writer.commit(Duration::ZERO).unwrap()
-        };
-        let markers = thread::scope(|scope| {
-            let threads = writers.map(|writer| scope.spawn(|| commit(writer)));
-            threads.map(|thread| thread.join().unwrap())
-        });
-        let made: Vec<Marker> = markers.into_iter().flatten().collect();
-        assert_eq!(made.len(), 1);
-        assert_eq!(finished(run.path(), 7).unwrap().as_ref(), made.first());
-        made[0].verify(run.path()).unwrap();
-    }
-}
-
-#[test]
-fn a_dropped_writer_leaves_nothing_behind() {
-    for format in FORMATS {
-        let run = tempfile::tempdir().unwrap();
-        drop(writer(&run, format, &outcomes(120)));
-        assert_eq!(names_in(&run), Vec::<String>::new());
-    }
-}
-
-#[test]
-fn a_kill_while_a_shard_is_mended_leaves_the_old_one_whole() {
-    for format in FORMATS {
-        let run = tempfile::tempdir().unwrap();
-        let rows = outcomes(20);
-        let old = write(&run, format, &rows);
-        let mend = || {
-            let mut mended = Writer::rewrite(run.path(), &old, &extra_columns()).unwrap();
-            rows.iter().for_each(|_| mended.keep().unwrap());
-            mended
-        };
-        // As a kill does: no destructor runs, and data files may be there without their marker.
-        std::mem::forget(mend());
-        for name in
-            [format!("part-00007.r1.{}", format.extension()), "rejects-00007.r1.parquet".into()]
-        {
-            fs::write(run.path().join(name), "half").unwrap();
-        }
-        old.verify(run.path()).unwrap();
-        assert_eq!(finished(run.path(), 7).unwrap().as_ref(), Some(&old));
-        assert_eq!(read(&run, &old), rows);
-        let mended = mend().commit(Duration::ZERO).unwrap().unwrap();
-        mended.verify(run.path()).unwrap();
-        assert_eq!(read(&run, &mended), rows);
-    }
-}
-
-#[test]
-fn mending_neither_loses_rows_nor_does_good_ones_again() {
-    let run = tempfile::tempdir().unwrap();
-    let rows = samples(2);
-    let old = write(&run, Format::Parquet, &rows);
-    let mend = || Writer::rewrite(run.path(), &old, &extra_columns()).unwrap();
-    let mut short = mend();
-    short.keep().unwrap();
-    let error = short.commit(Duration::ZERO).unwrap_err().to_string();
-    assert_eq!(error, "1 of the 2 rows of shard 7 came again");
-    let mut long = mend();
-    rows.iter().for_each(|_| long.keep().unwrap());
-    assert!(long.keep().unwrap_err().to_string().contains("no such row"));
-    let error = mend().push(rows[0].clone()).unwrap_err().to_string();
-    assert!(error.contains("the old shard has refined"), "{error}");
-    old.verify(run.path()).unwrap();
-}
-
-#[test]
-fn of_two_that_mend_a_shard_the_first_wins() {
-    let run = tempfile::tempdir().unwrap();
-    let rows = outcomes(5);
-    let old = write(&run, Format::Parquet, &rows);
-    let mut mended = [(); 2].map(|()| Writer::rewrite(run.path(), &old, &extra_columns()).unwrap());
-    mended.iter_mut().for_each(|writer| rows.iter().for_each(|_| writer.keep().unwrap()));
-    let [first, second] = mended.map(|writer| writer.commit(Duration::ZERO).unwrap());
-    assert_eq!(second, None);
-    first.unwrap().verify(run.path()).unwrap();
 }
 
 #[test]
@@ -447,47 +154,4 @@ fn only_a_clash_costs_a_column_of_the_source_its_name() {
     let clashes = ["width_source", "key_source", "key_source_source", "image_source"];
     assert_eq!(refined, [&clashes[..], &plain].concat());
     assert!(names(rejects_schema(&extra_columns()).unwrap()).contains(&"row_source".to_owned()));
-}
-
-#[test]
-fn a_file_that_ends_between_two_rows_is_not_taken_for_a_short_one() {
-    let run = tempfile::tempdir().unwrap();
-    let whole = write(&run, Format::Webdataset, &samples(3));
-    let cut = tempfile::tempdir().unwrap();
-    let short = write(&cut, Format::Webdataset, &samples(2));
-    fs::copy(cut.path().join(&short.part.name), run.path().join(&whole.part.name)).unwrap();
-    let rows: Vec<_> = refined(run.path(), &whole, Images::Skip).unwrap().collect();
-    assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
-    let error = rows[2].as_ref().unwrap_err().to_string();
-    assert!(error.ends_with("has 2 rows, its marker counts 3"), "{error}");
-}
-
-#[test]
-fn markers_that_contradict_themselves_or_point_elsewhere_are_refused() {
-    let run = tempfile::tempdir().unwrap();
-    let good = write(&run, Format::Parquet, &outcomes(5));
-    let refuses = |change: &dyn Fn(&mut Marker), words: &str| {
-        let mut bad = good.clone();
-        change(&mut bad);
-        fs::write(marker_path(run.path(), 7), serde_json::to_vec(&bad).unwrap()).unwrap();
-        let error = format!("{:#}", finished(run.path(), 7).unwrap_err());
-        assert!(error.contains("delete it to redo the shard") && error.contains(words), "{error}");
-    };
-    refuses(&|marker| marker.shard = 8, "shard 8");
-    refuses(&|marker| marker.refined = u64::MAX, "not the rows read");
-    refuses(&|marker| marker.part.rows += 1, "other numbers of rows");
-    refuses(&|marker| marker.part.name = "../part-00007.parquet".into(), "in the run's folder");
-    refuses(&|marker| marker.rejects.name = "/etc/passwd".into(), "in the run's folder");
-    fs::write(marker_path(run.path(), 7), "{").unwrap();
-    assert!(finished(run.path(), 7).is_err());
-}
-
-#[test]
-fn a_copy_of_a_marker_is_not_another_shard() {
-    let run = tempfile::tempdir().unwrap();
-    let marker = write(&run, Format::Parquet, &outcomes(5));
-    for name in ["part-7.json", "part-+7.json", "part-00007 (1).json"] {
-        fs::copy(marker_path(run.path(), 7), run.path().join(name)).unwrap();
-    }
-    assert_eq!(all_finished(run.path()).unwrap(), [marker]);
 }

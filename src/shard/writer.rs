@@ -119,11 +119,7 @@ impl Writer {
     /// # Errors
     /// When a file cannot be written.
     pub fn push(&mut self, outcome: Outcome) -> Result<()> {
-        match outcome {
-            Ok(sample) => self.push_refined(sample)?,
-            Err((item, reject)) => self.push_reject(item, reject)?,
-        }
-        self.rows += 1;
+        self.add(outcome)?;
         self.step_over_old()
     }
 
@@ -147,12 +143,7 @@ impl Writer {
                 Ok(sample)
             }
         };
-        match outcome {
-            Ok(sample) => self.push_refined(sample)?,
-            Err((item, reject)) => self.push_reject(item, reject)?,
-        }
-        self.rows += 1;
-        Ok(())
+        self.add(outcome)
     }
 
     /// Makes the shard exist: data files first, the marker last. `None` when another worker finished
@@ -208,6 +199,15 @@ impl Writer {
             let row = old.rejects.next_if(|row| is_at(row, done)).transpose()?;
             row.context("a row was done again that the old shard has refined")?;
         }
+        Ok(())
+    }
+
+    fn add(&mut self, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Ok(sample) => self.push_refined(sample)?,
+            Err((item, reject)) => self.push_reject(item, reject)?,
+        }
+        self.rows += 1;
         Ok(())
     }
 
