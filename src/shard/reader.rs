@@ -186,7 +186,9 @@ fn tar_rows(
             rows.send(Ok(row)).context("nobody reads any more")
         });
         // The error of a reader that went away goes nowhere.
-        let _ = outcome.map_err(|error| rows.send(Err(error)));
+        if let Err(error) = outcome {
+            let _ = rows.send(Err(error));
+        }
     };
     thread::Builder::new().spawn(reading).context("cannot start a thread")?;
     Ok(read.into_iter())

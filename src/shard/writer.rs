@@ -46,7 +46,7 @@ pub struct Writer {
 /// The file of refined rows.
 enum Part {
     Table(Box<Table>),
-    Tar(TarFile),
+    Tar(Box<TarFile>),
 }
 
 /// What a shard was before its rejects were tried again.
@@ -96,7 +96,7 @@ impl Writer {
             Format::Parquet => {
                 Part::Table(Box::new(Table::create(run, &part, &refined_layout, true)?))
             }
-            Format::Webdataset => Part::Tar(TarFile::create(run, &part, shard)?),
+            Format::Webdataset => Part::Tar(Box::new(TarFile::create(run, &part, shard)?)),
         };
         let rejects = format!("rejects-{shard:05}{suffix}.parquet");
         Ok(Writer {
