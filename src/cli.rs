@@ -25,6 +25,7 @@ use crate::perceive::Perceiver;
 use crate::pipeline;
 use crate::pipeline::Plan;
 use crate::source;
+use crate::source::Source;
 
 /// Polish the words of a crawled image-text dataset.
 #[derive(Parser)]
@@ -130,8 +131,10 @@ impl Refine {
         if self.rows_per_shard == 0 {
             bail!("--rows-per-shard must be at least 1");
         }
-        let items = source::open(&self.input)?;
-        let items = Box::new(items.take(self.limit.unwrap_or(usize::MAX)));
+        let inputs = [self.input.display().to_string()];
+        let source = Source::open(&inputs, &source::Config::default())?;
+        let rows = source.plan().rows.min(self.limit.map_or(u64::MAX, |limit| limit as u64));
+        let items = source.items(0..rows)?;
         let models = Models::open(&perceive::Config {
             tagger: self.tagger.clone(),
             detector: self.detector.clone(),

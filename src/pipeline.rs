@@ -75,7 +75,7 @@ type Row = Result<Seen, (Item, Reject)>;
 /// When the source breaks off or a shard cannot be written. A bad row is a reject, never an error.
 pub fn run(
     plan: &Plan,
-    mut items: Items,
+    mut items: Items<'_>,
     perceivers: &mut [Perceiver],
     describer: &Describer,
     run: &Path,

@@ -150,7 +150,7 @@ fn by_name(path: &Path) -> Option<Format> {
 fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>> {
     let mut kinds: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
     let mut has_metadata = false;
-    for entry in walk(root)? {
+    for entry in walk(root) {
         let entry = entry?;
         if entry.file_type().is_file() {
             has_metadata |= is_metadata(entry.path());
@@ -161,12 +161,35 @@ fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>>
     }
     let format = match forced {
         Some(format) => format,
-        None => folder_format(root, kinds.clone(), has_metadata)?,
+        None => folder_format(root, &kinds, has_metadata)?,
     };
     if format == Format::Folder {
         return Ok(vec![(format, root.to_owned())]);
     }
     let files = kinds.remove(format.as_str()).unwrap_or_default();
     ensure!(!files.is_empty(), "{} holds no {format} files", root.display());
-    files.into_iter().map(|path| Ok((file(&path, Some(format))?, path)).map(|(_, p)| (format, p))).collect()
+    files.into_iter().map(|path| Ok((file(&path, Some(format))?, path))).collect()
+}
+
+/// The one kind of files in a folder. Metadata decides for images, whatever else lies there.
+fn folder_format(
+    root: &Path,
+    kinds: &BTreeMap<&str, Vec<PathBuf>>,
+    has_metadata: bool,
+) -> Result<Format> {
+    let all = [Format::Folder, Format::Parquet, Format::Table, Format::Webdataset];
+    let found: Vec<Format> = all.into_iter().filter(|f| kinds.contains_key(f.as_str())).collect();
+    match found[..] {
+        _ if has_metadata => Ok(Format::Folder),
+        [format] => Ok(format),
+        [] => bail!(
+            "{} holds nothing that can be read: no images, parquet, csv, tsv, jsonl or tar files",
+            root.display()
+        ),
+        [first, second, ..] => bail!(
+            "{} holds files of several kinds ({first}, {second}); say which to take with \
+             --input-format",
+            root.display()
+        ),
+    }
 }

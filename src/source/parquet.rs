@@ -1,99 +1,138 @@
-//! A parquet file with images (`struct<bytes, path>` or binary), read 64 rows at a time.
+//! Parquet with images (`struct<bytes, path>` or binary) or urls, a few rows in memory at a time.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
+use anyhow::ensure;
 use arrow::array::Array;
 use arrow::array::ArrayRef;
 use arrow::array::AsArray;
 use arrow::array::RecordBatch;
+use arrow::array::StringArray;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use arrow::datatypes::Schema;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::Items;
-use super::absent;
-use crate::atomic_file;
-use crate::sample::Extra;
+use crate::arrow_json::columns_to_rows;
+use crate::sample::ExtraColumn;
 use crate::sample::Item;
-use crate::sample::Picture;
 use crate::sample::Reason;
+use crate::source::Config;
+use crate::source::Items;
+use crate::source::Plan;
+use crate::source::PlannedFile;
+use crate::source::Survey;
+use crate::source::columns;
+use crate::source::columns::Cell;
+use crate::source::columns::Column;
+use crate::source::columns::Row;
+use crate::source::inputs;
 
-const IMAGE: [&str; 6] = ["image", "jpg", "png", "webp", "jpeg", "image_bytes"];
-const TEXT: [&str; 8] =
-    ["text_raw", "raw_text", "caption", "TEXT", "text", "alt", "alt_text", "title"];
-const KEY: [&str; 3] = ["key", "__key__", "uid"];
-const URL: [&str; 2] = ["url", "URL"];
+/// Few enough that pictures of some megabytes stay a bounded load.
+const BATCH_ROWS: usize = 32;
 
-/// Few enough that images of a few megabytes stay a bounded load.
-const BATCH_ROWS: usize = 64;
-
-pub(super) fn open(path: &Path) -> Result<Items> {
-    let name = path.display().to_string();
-    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .with_context(|| format!("{name} is not a whole parquet file"))?;
-    let schema = builder.schema().clone();
-    let Some(image) = first(&schema, &IMAGE) else {
-        let found: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        bail!("{name} has no image column ({IMAGE:?}); its columns are {found:?}");
-    };
-    let mut first_row = 0;
-    let batches = builder.with_batch_size(BATCH_ROWS).build()?;
-    Ok(Box::new(batches.flat_map(move |batch| {
-        let at = first_row;
-        let read = batch.with_context(|| format!("cannot read {name} after row {at}"));
-        let items = read.and_then(|batch| {
-            first_row += batch.num_rows();
-            rows(&batch, image, at)
+/// Looks at the footers.
+pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
+    let (mut all, mut files) = (Vec::new(), Vec::new());
+    for path in paths {
+        let builder = open(path)?;
+        let rows = builder.metadata().file_metadata().num_rows();
+        let rows = u64::try_from(rows).with_context(|| damaged(path))?;
+        let fields = builder.schema().fields().iter();
+        let names: Vec<String> = fields.clone().map(|field| field.name().clone()).collect();
+        columns::ensure_distinct(&names).with_context(|| damaged(path))?;
+        let found = fields.map(|field| Column {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
         });
+        columns::merge(&mut all, found.collect()).with_context(|| damaged(path))?;
+        files.push(PlannedFile::new(path, rows)?);
+    }
+    let mapping = columns::choose(&all, config).with_context(|| inputs::names(paths))?;
+    Ok(Survey { files, columns: all, mapping })
+}
+
+/// Items of these rows of a file.
+pub(super) fn read<'a>(plan: &'a Plan, path: &'a Path, rows: Range<u64>) -> Result<Items<'a>> {
+    let (offset, limit) = (rows.start as usize, (rows.end - rows.start) as usize);
+    let builder = open(path)?.with_batch_size(BATCH_ROWS).with_offset(offset).with_limit(limit);
+    let batches = builder.build().with_context(|| damaged(path))?;
+    let mut first = rows.start;
+    Ok(Box::new(batches.flat_map(move |batch| {
+        let at = first;
+        let items = batch.map_err(anyhow::Error::from).and_then(|batch| {
+            first += batch.num_rows() as u64;
+            items(plan, path, &batch, at)
+        });
+        let items = items.with_context(|| format!("cannot read {} after row {at}", path.display()));
         match items {
             Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(e) => vec![Err(e)],
+            Err(error) => vec![Err(error)],
         }
     })))
 }
 
-fn first(schema: &Arc<Schema>, names: &[&str]) -> Option<usize> {
-    names.iter().find_map(|name| schema.index_of(name).ok())
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).with_context(|| damaged(path))
 }
 
-fn rows(batch: &RecordBatch, image: usize, first_row: usize) -> Result<Vec<Item>> {
-    let schema = batch.schema();
-    let text_column = |names: &[&str]| -> Result<Option<ArrayRef>> {
-        let Some(index) = first(&schema, names) else { return Ok(None) };
-        Ok(Some(cast(batch.column(index), &DataType::Utf8)?))
+fn damaged(path: &Path) -> String {
+    format!("{} cannot be used as parquet; is it cut off? Get it again", path.display())
+}
+
+fn items(plan: &Plan, path: &Path, batch: &RecordBatch, first: u64) -> Result<Vec<Item>> {
+    let column = |name: &Option<String>| batch.column_by_name(name.as_deref()?);
+    let [keys, urls, texts] = [&plan.columns.key, &plan.columns.url, &plan.columns.text]
+        .map(|name| column(name).map(text_column).transpose());
+    let (keys, urls, texts) = (keys?, urls?, texts?);
+    let images = match &plan.columns.image {
+        Some(_) => Some(cells(column(&plan.columns.image), batch.num_rows())?),
+        None => None,
     };
-    let (texts, keys, urls) = (text_column(&TEXT)?, text_column(&KEY)?, text_column(&URL)?);
-    let cell = |column: &Option<ArrayRef>, row: usize| -> Option<String> {
-        let column = column.as_ref()?.as_string::<i32>();
-        column.is_valid(row).then(|| column.value(row).to_owned())
+    let mut images = images.map(Vec::into_iter);
+    let extra = extra(&plan.extra, batch)?;
+    let text = |column: &Option<StringArray>, row: usize| {
+        let column = column.as_ref().filter(|column| column.is_valid(row))?;
+        Some(column.value(row).to_owned())
     };
-    let pictures = pictures(batch.column(image))?;
-    let items = pictures.into_iter().enumerate().map(|(row, picture)| Item {
-        key: cell(&keys, row).unwrap_or_else(|| hashed(&picture, first_row + row)),
-        picture,
-        url: cell(&urls, row),
-        text_raw: cell(&texts, row),
-        extra: Extra::new(),
+    let items = extra.into_iter().enumerate().map(|(row, extra)| {
+        let image = images.as_mut().and_then(Iterator::next).unwrap_or_default();
+        let cells = Row {
+            key: text(&keys, row),
+            image,
+            url: text(&urls, row),
+            text: text(&texts, row),
+            extra,
+        };
+        cells.into_item(&format!("{}:{}", path.display(), first + row as u64))
     });
     Ok(items.collect())
 }
 
-fn hashed(picture: &Picture, row: usize) -> String {
-    match picture {
-        Picture::Bytes { bytes, .. } => atomic_file::sha256(bytes)[..16].to_owned(),
-        _ => format!("row-{row:08}"),
-    }
+/// The columns that are carried through; a file may lack some that others have.
+fn extra(columns: &[ExtraColumn], batch: &RecordBatch) -> Result<Vec<crate::sample::Extra>> {
+    let present = columns.iter().filter_map(|column| {
+        Some((column.clone(), batch.column_by_name(&column.name)?.clone()))
+    });
+    let (columns, arrays): (Vec<ExtraColumn>, Vec<ArrayRef>) = present.unzip();
+    columns_to_rows(&columns, &arrays, batch.num_rows())
 }
 
-fn pictures(column: &ArrayRef) -> Result<Vec<Picture>> {
+fn text_column(column: &ArrayRef) -> Result<StringArray> {
+    Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+/// What the image column says about each row; no column in this file is a null in each.
+fn cells(column: Option<&ArrayRef>, rows: usize) -> Result<Vec<Cell>> {
+    let Some(column) = column else {
+        return Ok((0..rows).map(|_| Cell::nothing(Reason::ImageNull, "")).collect());
+    };
     let (bytes, paths) = match column.as_struct_opt() {
         Some(cells) => {
             let bytes = cells.column_by_name("bytes").context("the image struct has no `bytes`")?;
@@ -101,21 +140,22 @@ fn pictures(column: &ArrayRef) -> Result<Vec<Picture>> {
         }
         None => (column.clone(), None),
     };
-    let bytes = cast(&bytes, &DataType::Binary).context("the image column is not binary")?;
-    let bytes = bytes.as_binary::<i32>();
-    let paths = paths.map(|p| cast(&p, &DataType::Utf8)).transpose()?;
-    let path = |row: usize| {
-        let paths = paths.as_ref()?.as_string::<i32>();
-        paths.is_valid(row).then(|| paths.value(row).to_owned())
+    let bytes = cast(&bytes, &DataType::LargeBinary).context("the image column is not binary")?;
+    let bytes = bytes.as_binary::<i64>();
+    ensure!(bytes.len() == rows, "the image column has {} rows, not {rows}", bytes.len());
+    let paths = paths.map(|paths| text_column(&paths)).transpose()?;
+    let name = |row: usize| {
+        let paths = paths.as_ref().filter(|paths| paths.is_valid(row))?;
+        Some(paths.value(row).to_owned())
     };
-    let picture = |row: usize| {
+    let cell = |row: usize| {
         if column.is_null(row) {
-            absent(Reason::ImageNull, "")
+            Cell::nothing(Reason::ImageNull, "")
         } else if bytes.is_null(row) {
-            absent(Reason::ImageBytesNull, "")
+            Cell::nothing(Reason::ImageBytesNull, "")
         } else {
-            Picture::Bytes { bytes: Bytes::copy_from_slice(bytes.value(row)), name: path(row) }
+            Cell::Bytes { bytes: Bytes::copy_from_slice(bytes.value(row)), name: name(row) }
         }
     };
-    Ok((0..column.len()).map(picture).collect())
+    Ok((0..rows).map(cell).collect())
 }

@@ -176,7 +176,8 @@ pub(super) fn fields(record: &[u8], delimiter: u8) -> Result<Vec<Vec<u8>>> {
     let mut fields = vec![Vec::new()];
     let mut state = CsvState::FieldStart;
     for &byte in record {
-        let before = std::mem::replace(&mut state, state.next(byte, delimiter));
+        let before = state;
+        state = before.next(byte, delimiter);
         match (before, state) {
             (CsvState::FieldStart | CsvState::Quoted, CsvState::Quoted | CsvState::QuoteInQuoted)
                 if byte == b'"' => {}

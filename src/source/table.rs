@@ -60,8 +60,7 @@ pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
     let files = paths.iter().map(|path| count(path, &mut columns)).collect::<Result<Vec<_>>>()?;
     let columns = columns.finish();
     let mapping = columns::choose(&columns, config).with_context(|| super::inputs::names(paths))?;
-    let roots = paths.to_vec();
-    Ok(Survey { files, roots, columns, mapping })
+    Ok(Survey { files, columns, mapping })
 }
 
 /// Counts the rows of a table and takes its columns into account.
