@@ -132,7 +132,9 @@ impl Role {
         };
         match find(name) {
             Some(c) if self.fits(&c.data_type) => Ok(Some(c.name.clone())),
-            Some(c) => bail!("{} is {name:?}, but that column holds {}", self.setting(), c.data_type),
+            Some(c) => {
+                bail!("{} is {name:?}, but that column holds {}", self.setting(), c.data_type)
+            }
             None => bail!("{} is {name:?}, but there is only {}", self.setting(), list(columns)),
         }
     }
@@ -218,8 +220,12 @@ fn wider(known: &Column, other: &Column) -> Result<DataType> {
         _ if is_text(&a) && is_text(&b) => Ok(DataType::LargeUtf8),
         _ if holds_image(&a) && holds_image(&b) => Ok(a),
         _ => {
-            ensure!(!a.is_nested() && !b.is_nested(), "column {:?} is {a} in one file and {b} in \
-                another; make them alike or read the files in two runs", known.name);
+            ensure!(
+                !a.is_nested() && !b.is_nested(),
+                "column {:?} is {a} in one file and {b} in \
+                another; make them alike or read the files in two runs",
+                known.name
+            );
             Ok(DataType::Utf8)
         }
     }
@@ -272,6 +278,13 @@ impl Cell {
             (Cell::NoColumn, None) => absent(Reason::UrlMissing, ""),
         }
     }
+}
+
+/// The item of a row whose picture is in the source itself: a url only says where it was, and is no
+/// second place to look.
+pub(super) fn into_item_at_hand(mut row: Row, place: &str) -> Item {
+    let url = row.url.take().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty());
+    Item { url, ..row.into_item(place) }
 }
 
 /// The item of a row that cannot be read; it keeps its place in the ledger.

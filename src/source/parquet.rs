@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::ensure;
 use arrow::array::Array;
 use arrow::array::ArrayRef;
@@ -16,6 +19,7 @@ use arrow::array::StringArray;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::arrow_json::columns_to_rows;
@@ -33,8 +37,11 @@ use crate::source::columns::Column;
 use crate::source::columns::Row;
 use crate::source::inputs;
 
-/// Few enough that pictures of some megabytes stay a bounded load.
-const BATCH_ROWS: usize = 32;
+/// Rows decoded at once.
+const MAX_BATCH_ROWS: u64 = 64;
+
+/// Bytes decoded at once: pictures of some megabytes each are read a few at a time.
+const BATCH_BYTES: u64 = 32 << 20;
 
 /// Looks at the footers.
 pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
@@ -59,27 +66,62 @@ pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
 
 /// Items of these rows of a file.
 pub(super) fn read<'a>(plan: &'a Plan, path: &'a Path, rows: Range<u64>) -> Result<Items<'a>> {
-    let (offset, limit) = (rows.start as usize, (rows.end - rows.start) as usize);
-    let builder = open(path)?.with_batch_size(BATCH_ROWS).with_offset(offset).with_limit(limit);
-    let batches = builder.build().with_context(|| damaged(path))?;
-    let mut first = rows.start;
+    let mut next = rows.start;
+    let mut batches = batches(path, rows)?;
+    let batches =
+        std::iter::from_fn(move || guarded(|| Ok(batches.next().transpose()?)).transpose());
     Ok(Box::new(batches.flat_map(move |batch| {
-        let at = first;
-        let items = batch.map_err(anyhow::Error::from).and_then(|batch| {
-            first += batch.num_rows() as u64;
-            items(plan, path, &batch, at)
+        let first = next;
+        let items = batch.and_then(|batch| {
+            next += batch.num_rows() as u64;
+            items(plan, path, &batch, first)
         });
-        let items = items.with_context(|| format!("cannot read {} after row {at}", path.display()));
-        match items {
+        match items.with_context(|| format!("cannot read {} from row {first} on", path.display())) {
             Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         }
     })))
 }
 
+/// The row groups that hold these rows are read, those before them are not even passed through.
+fn batches(path: &Path, rows: Range<u64>) -> Result<ParquetRecordBatchReader> {
+    let builder = open(path)?;
+    let (mut groups, mut offset, mut first, mut row_bytes) = (Vec::new(), 0, 0, 0);
+    for (number, group) in builder.metadata().row_groups().iter().enumerate() {
+        let [count, bytes] = [group.num_rows(), group.total_byte_size()].map(|n| n.max(0) as u64);
+        let end = u64::saturating_add(first, count);
+        if first < rows.end && rows.start < end {
+            if groups.is_empty() {
+                offset = rows.start - first;
+            }
+            groups.push(number);
+            row_bytes = row_bytes.max(bytes / count.max(1));
+        }
+        first = end;
+    }
+    let builder = builder
+        .with_row_groups(groups)
+        .with_batch_size(batch_rows(row_bytes))
+        .with_offset(usize::try_from(offset)?)
+        .with_limit(usize::try_from(rows.end - rows.start)?);
+    guarded(|| Ok(builder.build()?)).with_context(|| damaged(path))
+}
+
+/// Fewer rows at once where they are large.
+fn batch_rows(row_bytes: u64) -> usize {
+    (BATCH_BYTES / row_bytes.max(1)).clamp(1, MAX_BATCH_ROWS) as usize
+}
+
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).with_context(|| damaged(path))
+    guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?)).with_context(|| damaged(path))
+}
+
+/// The parquet crate divides by zero on some damaged pages. Nothing is read with a reader that
+/// panicked.
+fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    let caught = catch_unwind(AssertUnwindSafe(read));
+    caught.unwrap_or_else(|_| Err(anyhow!("the file is damaged: its reader panicked")))
 }
 
 fn damaged(path: &Path) -> String {
@@ -88,11 +130,11 @@ fn damaged(path: &Path) -> String {
 
 fn items(plan: &Plan, path: &Path, batch: &RecordBatch, first: u64) -> Result<Vec<Item>> {
     let column = |name: &Option<String>| batch.column_by_name(name.as_deref()?);
-    let [keys, urls, texts] = [&plan.columns.key, &plan.columns.url, &plan.columns.text]
+    let [keys, urls, texts] = [&plan.mapping.key, &plan.mapping.url, &plan.mapping.text]
         .map(|name| column(name).map(text_column).transpose());
     let (keys, urls, texts) = (keys?, urls?, texts?);
-    let images = match &plan.columns.image {
-        Some(_) => Some(cells(column(&plan.columns.image), batch.num_rows())?),
+    let images = match &plan.mapping.image {
+        Some(_) => Some(cells(column(&plan.mapping.image), batch.num_rows())?),
         None => None,
     };
     let mut images = images.map(Vec::into_iter);
@@ -117,9 +159,9 @@ fn items(plan: &Plan, path: &Path, batch: &RecordBatch, first: u64) -> Result<Ve
 
 /// The columns that are carried through; a file may lack some that others have.
 fn extra(columns: &[ExtraColumn], batch: &RecordBatch) -> Result<Vec<crate::sample::Extra>> {
-    let present = columns.iter().filter_map(|column| {
-        Some((column.clone(), batch.column_by_name(&column.name)?.clone()))
-    });
+    let present = columns
+        .iter()
+        .filter_map(|column| Some((column.clone(), batch.column_by_name(&column.name)?.clone())));
     let (columns, arrays): (Vec<ExtraColumn>, Vec<ArrayRef>) = present.unzip();
     columns_to_rows(&columns, &arrays, batch.num_rows())
 }

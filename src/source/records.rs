@@ -64,7 +64,8 @@ impl Records {
     /// Opens a text file, gzipped or not.
     pub(super) fn open(path: &Path, splitter: Splitter) -> Result<Records> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let mut input: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(READ_BYTES, file));
+        let mut input: Box<dyn BufRead + Send> =
+            Box::new(BufReader::with_capacity(READ_BYTES, file));
         let start = start_of(&mut input, path)?;
         if start.starts_with(&GZIP_MAGIC) {
             let plain = MultiGzDecoder::new(input);
@@ -179,8 +180,10 @@ pub(super) fn fields(record: &[u8], delimiter: u8) -> Result<Vec<Vec<u8>>> {
         let before = state;
         state = before.next(byte, delimiter);
         match (before, state) {
-            (CsvState::FieldStart | CsvState::Quoted, CsvState::Quoted | CsvState::QuoteInQuoted)
-                if byte == b'"' => {}
+            (
+                CsvState::FieldStart | CsvState::Quoted,
+                CsvState::Quoted | CsvState::QuoteInQuoted,
+            ) if byte == b'"' => {}
             (_, CsvState::FieldStart) => fields.push(Vec::new()),
             _ => fields.last_mut().context("a record has a field")?.push(byte),
         }

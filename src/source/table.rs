@@ -1,14 +1,10 @@
 //! Tables in text files: csv, tsv and jsonl, plain or gzipped.
 //!
-//! A row that cannot be read is a row with a reason. An empty CSV cell is null. Positions are not
-//! stored: a reader that has finished its range is parked with its place in the file, and the next
-//! range continues from there, so that reading all shards in order costs one pass even over a gzip.
+//! A row that cannot be read is a row with a reason. An empty CSV cell is null.
 
 use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -24,14 +20,13 @@ use crate::source::Survey;
 use crate::source::columns;
 use crate::source::columns::Row;
 use crate::source::infer::Columns;
+use crate::source::parked::Parked;
+use crate::source::parked::Reader;
 use crate::source::records::MAX_RECORD_BYTES;
 use crate::source::records::Record;
 use crate::source::records::Records;
 use crate::source::records::Splitter;
 use crate::source::records::fields;
-
-/// Readers kept for later ranges: as many as there may be workers on one file.
-const MAX_PARKED: usize = 8;
 
 /// A table that is read row by row.
 pub(super) struct Table {
@@ -46,10 +41,6 @@ enum Shape {
     Csv { delimiter: u8, header: Vec<String> },
     Jsonl,
 }
-
-/// Readers that have finished a range, for the ranges behind it.
-#[derive(Default)]
-pub(super) struct Parked(Mutex<Vec<Table>>);
 
 /// A row, or what is wrong with it.
 pub(super) type TableRow = Result<Extra, String>;
@@ -80,7 +71,7 @@ pub(super) fn count(path: &Path, columns: &mut Columns) -> Result<PlannedFile> {
 /// Items of these rows of a file.
 pub(super) fn read<'a>(
     plan: &'a Plan,
-    parked: &'a Parked,
+    parked: &'a Parked<Table>,
     path: &'a Path,
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
@@ -88,10 +79,20 @@ pub(super) fn read<'a>(
     Ok(Box::new(rows.map(|row| {
         let (place, row) = row?;
         Ok(match row {
-            Ok(row) => Row::from_object(row, &plan.columns, &plan.extra).into_item(&place),
+            Ok(row) => Row::from_object(row, &plan.mapping, &plan.extra).into_item(&place),
             Err(detail) => columns::malformed(&place, detail),
         })
     })))
+}
+
+impl Reader for Table {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn row(&self) -> u64 {
+        self.row
+    }
 }
 
 impl Table {
@@ -101,7 +102,9 @@ impl Table {
         let splitter = delimiter.map_or(Splitter::Lines, Splitter::csv);
         let mut records = Records::open(path, splitter)?;
         let shape = match delimiter {
-            Some(delimiter) => Shape::Csv { delimiter, header: header(&mut records, delimiter, path)? },
+            Some(delimiter) => {
+                Shape::Csv { delimiter, header: header(&mut records, delimiter, path)? }
+            }
             None if records.peek()?.starts_with(b"[") => bail!(
                 "{} is one JSON array, not a line for each row; convert it first, for example with \
                  jq -c '.[]'",
@@ -193,7 +196,7 @@ fn cells(record: &[u8], delimiter: u8, header: &[String]) -> TableRow {
 
 /// Rows of a range with their places; parks its reader when it is dropped.
 pub(super) struct Rows<'a> {
-    parked: &'a Parked,
+    parked: &'a Parked<Table>,
     /// Gone after an error.
     table: Option<Table>,
     left: u64,
@@ -201,7 +204,11 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Goes to the first of these rows of a file.
-    pub(super) fn open(parked: &'a Parked, path: &Path, rows: Range<u64>) -> Result<Rows<'a>> {
+    pub(super) fn open(
+        parked: &'a Parked<Table>,
+        path: &Path,
+        rows: Range<u64>,
+    ) -> Result<Rows<'a>> {
         let mut table = match parked.take(path, rows.start) {
             Some(table) => table,
             None => Table::open(path)?,
@@ -233,24 +240,5 @@ impl Drop for Rows<'_> {
         if let Some(table) = self.table.take() {
             self.parked.put(table);
         }
-    }
-}
-
-impl Parked {
-    /// The reader of this file that is nearest before a row.
-    fn take(&self, path: &Path, row: u64) -> Option<Table> {
-        let mut parked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = parked.iter().enumerate().filter(|(_, t)| t.path == path && t.row <= row);
-        let best = fitting.max_by_key(|(_, table)| table.row)?.0;
-        Some(parked.remove(best))
-    }
-
-    /// Keeps a reader, in place of the oldest if there are too many.
-    fn put(&self, table: Table) {
-        let mut parked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if parked.len() >= MAX_PARKED {
-            parked.remove(0);
-        }
-        parked.push(table);
     }
 }

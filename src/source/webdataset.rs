@@ -4,9 +4,12 @@
 //! unpacked, no member's name becomes a path, and only regular files count. Members of one key must
 //! be neighbours: every loader splits them silently where they are not, so such a tar is refused.
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::BufReader;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -18,7 +21,6 @@ use anyhow::bail;
 use anyhow::ensure;
 use bytes::Bytes;
 use serde_json::Value;
-use tar::Archive;
 
 use crate::sample::Extra;
 use crate::sample::Item;
@@ -29,124 +31,249 @@ use crate::source::Mapping;
 use crate::source::Plan;
 use crate::source::PlannedFile;
 use crate::source::Survey;
+use crate::source::columns;
 use crate::source::columns::Cell;
 use crate::source::columns::Role;
 use crate::source::columns::Row;
-use crate::source::columns::short_hash;
 use crate::source::infer::Columns;
 use crate::source::inputs;
+use crate::source::members::Member;
+use crate::source::members::Members;
+use crate::source::members::Step;
+use crate::source::parked::Parked;
+use crate::source::parked::Reader;
+use crate::source::records::first_bytes;
 
-/// Larger members are not read.
+/// Larger members are not read: no picture that may be kept has so many bytes.
 const MAX_MEMBER_BYTES: u64 = 64 << 20;
+
+/// Members of one row; more is no row but a tar without keys.
+const MAX_MEMBERS: usize = 256;
+
+/// Extensions that are told apart in a message.
+const MAX_EXTENSIONS: usize = 40;
+
+/// A tar that is read row by row.
+pub(super) struct Tar {
+    path: PathBuf,
+    members: Members,
+    /// The first member of the next row.
+    ahead: Option<Part>,
+    row: u64,
+}
 
 /// A row of a tar: where its members are.
 struct Place {
     key: String,
-    members: Vec<Member>,
+    parts: Vec<Part>,
+    /// Why it cannot be used.
+    trouble: Option<(Reason, String)>,
 }
 
-/// A member: the extension is all that follows the first dot, in small letters.
-struct Member {
+/// A member of a row: the extension is all that follows the first dot, in small letters.
+struct Part {
+    key: String,
     extension: String,
-    at: u64,
-    bytes: u64,
+    member: Member,
 }
 
 /// Looks through tars; the `.json` members say which columns there are.
 pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
-    let mut columns = Columns::default();
+    let (mut columns, mut extensions) = (Columns::default(), BTreeSet::new());
     let mut files = Vec::new();
-    for path in paths {
-        let file = open(path)?;
-        let mut rows = 0;
-        each_row(path, &file, |place| {
-            rows += 1;
-            if let Ok(Some(row)) = place.json(&file) {
-                columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
-            }
-            Ok(true)
-        })?;
-        files.push(PlannedFile::new(path, rows)?);
+    for (path, prefix) in paths.iter().zip(inputs::prefixes(paths)) {
+        let rows = look_through(path, &mut columns, &mut extensions)?;
+        files.push(PlannedFile { prefix, ..PlannedFile::new(path, rows)? });
     }
     let columns = columns.finish();
-    let of_members = Config { image_column: None, ..config.clone() };
+    let told = config.image_column.as_ref().map(|e| e.trim_start_matches('.').to_ascii_lowercase());
+    if files.iter().any(|file| file.rows > 0) {
+        ensure_images(&extensions, told.as_deref()).with_context(|| inputs::names(paths))?;
+    }
+    // A member's extension is no column.
+    let of_json = Config { image_column: None, ..config.clone() };
     let mapping = Mapping {
-        key: Role::Key.choose(&columns, &of_members)?,
-        image: config.image_column.clone(),
-        url: Role::Url.choose(&columns, &of_members)?,
-        text: Role::Text.choose(&columns, &of_members)?,
+        key: Role::Key.choose(&columns, &of_json)?,
+        image: told,
+        url: Role::Url.choose(&columns, &of_json)?,
+        text: Role::Text.choose(&columns, &of_json)?,
     };
     Ok(Survey { files, columns, mapping })
 }
 
-/// Items of these rows of a tar.
-pub(super) fn read<'a>(plan: &'a Plan, path: &'a Path, rows: Range<u64>) -> Result<Items<'a>> {
-    let file = open(path)?;
-    let mut places = Vec::new();
-    let mut row = 0;
-    each_row(path, &file, |place| {
-        if rows.contains(&row) {
-            places.push(place);
-        }
-        row += 1;
-        Ok(row < rows.end)
-    })?;
-    let wanted = rows.end - rows.start;
-    ensure!(places.len() as u64 == wanted, "{} ends early: it was changed", path.display());
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Box::new(places.into_iter().map(move |place| Ok(place.item(&file, plan, &stem)))))
-}
-
-fn open(path: &Path) -> Result<File> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let start = crate::source::records::first_bytes(path, 2)?;
-    ensure!(
-        start != [0x1f, 0x8b],
-        "{} is compressed, so its members cannot be found without reading all of it; gunzip it first",
-        path.display()
-    );
-    Ok(file)
-}
-
-/// Calls `each` for every row, in order, until it says that it has enough.
-fn each_row(path: &Path, file: &File, mut each: impl FnMut(Place) -> Result<bool>) -> Result<()> {
-    let damaged = || format!("{} is no whole tar; get it again", path.display());
-    let mut archive = Archive::new(BufReader::new(file.try_clone().with_context(damaged)?));
-    // The clone shares its position with the file.
-    std::io::Seek::rewind(&mut &*file).with_context(damaged)?;
+/// Counts the rows of a tar and checks that no key comes twice.
+fn look_through(
+    path: &Path,
+    columns: &mut Columns,
+    extensions: &mut BTreeSet<String>,
+) -> Result<u64> {
+    let mut tar = Tar::open(path)?;
     let mut finished = HashSet::new();
-    let mut current: Option<Place> = None;
-    for entry in archive.entries_with_seek().with_context(damaged)? {
-        let entry = entry.with_context(damaged)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
+    while let Some(place) = tar.next_place()? {
+        if !finished.insert(hash(&place.key)) {
+            bail!(
+                "{}: the members of {} are not neighbours, so that every loader would split the \
+                 row; write the tar again sorted by name, for example with tar --sort=name",
+                path.display(),
+                place.key
+            );
         }
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let Some((key, extension)) = split(&name) else { continue };
-        let member =
-            Member { extension, at: entry.raw_file_position(), bytes: entry.size() };
-        match &mut current {
-            Some(place) if place.key == key => place.members.push(member),
-            _ => {
-                if finished.contains(&short_hash(key.as_bytes())) {
-                    bail!(
-                        "{}: the members of {key} are not neighbours ({name} comes after another \
-                         key's), so that every loader would split the row; write the tar again \
-                         sorted by name, for example with tar --sort=name",
-                        path.display()
-                    );
-                }
-                let next = Place { key: key.to_owned(), members: vec![member] };
-                if let Some(done) = current.replace(next) {
-                    finished.insert(short_hash(done.key.as_bytes()));
-                    if !each(done)? {
-                        return Ok(());
-                    }
-                }
+        for part in &place.parts {
+            if extensions.len() < MAX_EXTENSIONS || is_image(&part.extension) {
+                extensions.insert(part.extension.clone());
+            }
+        }
+        if let Ok(Some(row)) = place.json(tar.members.file()) {
+            columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
+        }
+    }
+    Ok(tar.row)
+}
+
+/// Eight bytes for each of a million keys, where the keys themselves would be a hundred.
+fn hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn ensure_images(extensions: &BTreeSet<String>, told: Option<&str>) -> Result<()> {
+    let found = extensions.iter().take(MAX_EXTENSIONS).cloned().collect::<Vec<_>>().join(", ");
+    match told {
+        Some(told) => ensure!(
+            extensions.contains(told) || extensions.len() >= MAX_EXTENSIONS,
+            "image_column is {told:?}, but the extensions of the members are: {found}"
+        ),
+        None => ensure!(
+            extensions.iter().any(|extension| is_image(extension)),
+            "no member is an image by its extension (found: {found}). Say which one is: \
+             --image-column EXTENSION"
+        ),
+    }
+    Ok(())
+}
+
+fn is_image(extension: &str) -> bool {
+    inputs::IMAGE_EXTENSIONS.contains(&extension)
+}
+
+/// Items of these rows of a tar.
+pub(super) fn read<'a>(
+    plan: &'a Plan,
+    parked: &'a Parked<Tar>,
+    file: &'a PlannedFile,
+    rows: Range<u64>,
+) -> Result<Items<'a>> {
+    let mut tar = match parked.take(&file.path, rows.start) {
+        Some(tar) => tar,
+        None => Tar::open(&file.path)?,
+    };
+    while tar.row < rows.start && tar.next_place()?.is_some() {}
+    let left = rows.end - rows.start;
+    Ok(Box::new(Rows { plan, parked, tar: Some(tar), prefix: &file.prefix, left }))
+}
+
+/// Items of a range; parks its reader when it is dropped.
+struct Rows<'a> {
+    plan: &'a Plan,
+    parked: &'a Parked<Tar>,
+    /// Gone after an error.
+    tar: Option<Tar>,
+    prefix: &'a str,
+    left: u64,
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Result<Item>> {
+        self.left = self.left.checked_sub(1)?;
+        let tar = self.tar.as_mut()?;
+        match tar.next_place() {
+            Ok(place) => Some(Ok(place?.item(tar.members.file(), self.plan, self.prefix))),
+            Err(error) => {
+                self.tar = None;
+                Some(Err(error))
             }
         }
     }
-    current.map_or(Ok(()), |last| each(last).map(drop))
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        if let Some(tar) = self.tar.take() {
+            self.parked.put(tar);
+        }
+    }
+}
+
+impl Reader for Tar {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn row(&self) -> u64 {
+        self.row
+    }
+}
+
+impl Tar {
+    fn open(path: &Path) -> Result<Tar> {
+        ensure!(
+            first_bytes(path, 2)? != [0x1f, 0x8b],
+            "{} is compressed, so its members cannot be found without reading all of it; gunzip it \
+             first",
+            path.display()
+        );
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let members = Members::new(file)?;
+        Ok(Tar { path: path.to_owned(), members, ahead: None, row: 0 })
+    }
+
+    /// The members of the next row; `None` at the end.
+    fn next_place(&mut self) -> Result<Option<Place>> {
+        let first = match self.ahead.take() {
+            Some(part) => part,
+            None => match self.next_part()? {
+                Ok(part) => part,
+                Err(_) => return Ok(None),
+            },
+        };
+        let mut place = Place { key: first.key.clone(), parts: Vec::new(), trouble: None };
+        place.push(first);
+        loop {
+            match self.next_part()? {
+                Ok(part) if part.key == place.key => place.push(part),
+                Ok(part) => {
+                    self.ahead = Some(part);
+                    break;
+                }
+                Err(Step::CutOff) => {
+                    place.trouble =
+                        Some((Reason::BodyTruncated, "the tar is cut off here".to_owned()));
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        self.row += 1;
+        Ok(Some(place))
+    }
+
+    /// The next member that belongs to a row, or the end.
+    fn next_part(&mut self) -> Result<Result<Part, Step>> {
+        let damaged = || format!("{} is no whole tar; get it again", self.path.display());
+        loop {
+            match self.members.step().with_context(damaged)? {
+                Step::Member(member) => {
+                    if let Some((key, extension)) = split(&member.name) {
+                        return Ok(Ok(Part { key: key.to_owned(), extension, member }));
+                    }
+                }
+                end => return Ok(Err(end)),
+            }
+        }
+    }
 }
 
 /// `a/b.c.jpg` is the key `a/b` and the extension `c.jpg`; names without a dot or a key are no rows.
@@ -157,70 +284,84 @@ fn split(name: &str) -> Option<(&str, String)> {
 }
 
 impl Place {
-    fn item(&self, file: &File, plan: &Plan, stem: &str) -> Item {
-        let place = format!("{stem}/{}", self.key);
-        let (cells, trouble) = match self.json(file) {
-            Ok(cells) => (cells.unwrap_or_default(), None),
-            Err(trouble) => (Extra::new(), Some(trouble)),
+    /// Which of two members of one name was meant cannot be known.
+    fn push(&mut self, part: Part) {
+        let trouble = match self.part(&part.extension) {
+            Some(_) => format!("two members are called {}", part.member.name),
+            None if self.parts.len() >= MAX_MEMBERS => format!("more than {MAX_MEMBERS} members"),
+            None => return self.parts.push(part),
         };
-        let mut row = Row::from_object(cells, &plan.columns, &plan.extra);
-        row.key = row.key.or_else(|| Some(place.clone()));
+        self.trouble = Some((Reason::RowMalformed, trouble));
+    }
+
+    fn item(self, file: &File, plan: &Plan, prefix: &str) -> Item {
+        let (cells, trouble) = match (self.trouble.clone(), self.json(file)) {
+            (None, Ok(cells)) => (cells.unwrap_or_default(), None),
+            (None, Err(trouble)) => {
+                (Extra::new(), Some((Reason::RowMalformed, format!("{trouble:#}"))))
+            }
+            (trouble, cells) => (cells.ok().flatten().unwrap_or_default(), trouble),
+        };
+        let key = inputs::key(prefix, Path::new(&self.key));
+        let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
+        row.key = row.key.filter(|key| !key.is_empty()).or_else(|| Some(key.clone()));
         row.image = match trouble {
-            Some(trouble) => Cell::nothing(Reason::RowMalformed, format!("{trouble:#}")),
-            None => self.image(file, plan.columns.image.as_deref()),
+            Some((reason, detail)) => Cell::nothing(reason, detail),
+            None => self.image(file, plan.mapping.image.as_deref()),
         };
-        if let Some(text) = self.text(file) {
-            row.text = Some(text);
-        }
-        // The picture is here: the url only says where it was.
-        let url = row.url.take();
-        let mut item = row.into_item(&place);
-        item.url = url.filter(|url| !url.trim().is_empty());
-        item
+        row.text = self.text(file).or(row.text);
+        columns::into_item_at_hand(row, &key)
     }
 
     fn image(&self, file: &File, told: Option<&str>) -> Cell {
-        let is_image = |member: &&Member| match told {
-            Some(extension) => member.extension == extension,
-            None => inputs::IMAGE_EXTENSIONS.contains(&member.extension.as_str()),
+        let is_meant = |part: &&Part| match told {
+            Some(extension) => part.extension == extension,
+            None => is_image(&part.extension),
         };
-        let Some(member) = self.members.iter().find(is_image) else {
+        let Some(part) = self.parts.iter().find(is_meant) else {
             return Cell::nothing(Reason::ImageNull, "no image member");
         };
-        match member.read(file) {
+        match part.read(file) {
             Ok(bytes) => Cell::Bytes {
                 bytes: Bytes::from(bytes),
-                name: Some(format!("{}.{}", self.key, member.extension)),
+                name: Some(format!("{}.{}", self.key, part.extension)),
             },
-            Err(error) => Cell::nothing(Reason::FileMissing, format!("{error:#}")),
+            Err((reason, detail)) => Cell::nothing(reason, detail),
         }
     }
 
     fn text(&self, file: &File) -> Option<String> {
-        let bytes = self.member("txt")?.read(file).ok()?;
+        let bytes = self.part("txt")?.read(file).ok()?;
         Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
     }
 
     fn json(&self, file: &File) -> Result<Option<Extra>> {
-        let Some(member) = self.member("json") else { return Ok(None) };
-        match serde_json::from_slice(&member.read(file)?).context("the .json is no JSON")? {
+        let Some(part) = self.part("json") else { return Ok(None) };
+        let bytes = part.read(file).map_err(|(_, detail)| anyhow::Error::msg(detail))?;
+        match serde_json::from_slice(&bytes).context("the .json is no JSON")? {
             Value::Object(row) => Ok(Some(row)),
             _ => bail!("the .json is no object"),
         }
     }
 
-    fn member(&self, extension: &str) -> Option<&Member> {
-        self.members.iter().find(|member| member.extension == extension)
+    fn part(&self, extension: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.extension == extension)
     }
 }
 
-impl Member {
-    fn read(&self, file: &File) -> Result<Vec<u8>> {
-        let (extension, bytes) = (&self.extension, self.bytes);
-        ensure!(bytes <= MAX_MEMBER_BYTES, "the .{extension} has {bytes} bytes, too many");
+impl Part {
+    fn read(&self, file: &File) -> Result<Vec<u8>, (Reason, String)> {
+        let (extension, bytes) = (&self.extension, self.member.bytes);
+        if bytes > MAX_MEMBER_BYTES {
+            let detail = format!("the .{extension} has {bytes} bytes, limit {MAX_MEMBER_BYTES}");
+            return Err((Reason::BodyTooLarge, detail));
+        }
         let mut content = vec![0; bytes as usize];
-        file.read_exact_at(&mut content, self.at)
-            .with_context(|| format!("the .{extension} is cut off"))?;
-        Ok(content)
+        match file.read_exact_at(&mut content, self.member.at) {
+            Ok(()) => Ok(content),
+            Err(error) => {
+                Err((Reason::BodyTruncated, format!("the .{extension} is cut off: {error}")))
+            }
+        }
     }
 }
