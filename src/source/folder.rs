@@ -34,8 +34,8 @@ use crate::source::infer::Columns;
 use crate::source::inputs;
 use crate::source::listing::Listings;
 use crate::source::parked::Parked;
+use crate::source::parked::Rows;
 use crate::source::table;
-use crate::source::table::Rows;
 use crate::source::table::Table;
 
 /// Larger files are not read: no picture that may be kept has so many bytes.
@@ -137,7 +137,7 @@ fn described<'a>(
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
     let folder = metadata.path.parent().unwrap_or(Path::new("."));
-    let rows = Rows::open(parked, &metadata.path, rows)?;
+    let rows = Rows::open(parked, metadata, rows, || Table::open(&metadata.path))?;
     Ok(Box::new(rows.map(move |row| {
         let (place, row) = row?;
         let mut cells = match row {

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -21,7 +22,7 @@ const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 
 /// A tar that is read member by member.
 pub(super) struct Members {
-    file: File,
+    file: Arc<File>,
     /// Where the next header is.
     next: u64,
     length: u64,
@@ -57,11 +58,11 @@ impl Members {
     /// The members of a tar from its beginning.
     pub(super) fn new(file: File) -> Result<Members> {
         let length = file.metadata()?.len();
-        Ok(Members { file, next: 0, length })
+        Ok(Members { file: Arc::new(file), next: 0, length })
     }
 
     /// The file, for reading members.
-    pub(super) fn file(&self) -> &File {
+    pub(super) fn file(&self) -> &Arc<File> {
         &self.file
     }
 

@@ -13,6 +13,7 @@ mod listing;
 mod members;
 mod parked;
 mod parquet;
+mod places;
 mod records;
 mod table;
 mod webdataset;
@@ -38,8 +39,9 @@ use crate::sample::Item;
 use crate::source::columns::Column;
 use crate::source::listing::Listings;
 use crate::source::parked::Parked;
+use crate::source::parquet::Batches;
+use crate::source::places::Tar;
 use crate::source::table::Table;
-use crate::source::webdataset::Tar;
 
 pub use columns::Mapping;
 
@@ -156,6 +158,7 @@ struct Survey {
 /// Inputs that can be read.
 pub struct Source {
     plan: Plan,
+    parquets: Parked<Batches>,
     tables: Parked<Table>,
     tars: Parked<Tar>,
     listings: Listings,
@@ -193,8 +196,8 @@ impl Source {
     }
 
     fn of(plan: Plan) -> Source {
-        let (tables, tars) = (Parked::default(), Parked::default());
-        Source { plan, tables, tars, listings: Listings::default() }
+        let (parquets, tables, tars) = (Parked::default(), Parked::default(), Parked::default());
+        Source { plan, parquets, tables, tars, listings: Listings::default() }
     }
 
     /// Rows of a changed file must not stand beside rows of the old one.
@@ -235,8 +238,8 @@ impl Source {
         let left = rows.end - rows.start;
         let items = match self.plan.format {
             Format::Folder => folder::read(&self.plan, &self.tables, &self.listings, file, rows)?,
-            Format::Parquet => parquet::read(&self.plan, &file.path, rows)?,
-            Format::Table => table::read(&self.plan, &self.tables, &file.path, rows)?,
+            Format::Parquet => parquet::read(&self.plan, &self.parquets, file, rows)?,
+            Format::Table => table::read(&self.plan, &self.tables, file, rows)?,
             Format::Webdataset => webdataset::read(&self.plan, &self.tars, file, rows)?,
         };
         Ok(Box::new(Counted { items, left, path: &file.path }))

@@ -22,6 +22,7 @@ use crate::source::columns::Row;
 use crate::source::infer::Columns;
 use crate::source::parked::Parked;
 use crate::source::parked::Reader;
+use crate::source::parked::Rows;
 use crate::source::records::MAX_RECORD_BYTES;
 use crate::source::records::Record;
 use crate::source::records::Records;
@@ -60,7 +61,7 @@ pub(super) fn count(path: &Path, columns: &mut Columns) -> Result<PlannedFile> {
     if let Shape::Csv { header, .. } = &table.shape {
         header.iter().try_for_each(|name| columns.add_text(name))?;
     }
-    while let Some(row) = table.next_row()? {
+    while let Some((_, row)) = table.next_row()? {
         if let (Shape::Jsonl, Ok(row)) = (&table.shape, row) {
             columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
         }
@@ -72,10 +73,10 @@ pub(super) fn count(path: &Path, columns: &mut Columns) -> Result<PlannedFile> {
 pub(super) fn read<'a>(
     plan: &'a Plan,
     parked: &'a Parked<Table>,
-    path: &'a Path,
+    file: &'a PlannedFile,
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
-    let rows = Rows::open(parked, path, rows)?;
+    let rows = Rows::open(parked, file, rows, || Table::open(&file.path))?;
     Ok(Box::new(rows.map(|row| {
         let (place, row) = row?;
         Ok(match row {
@@ -86,12 +87,35 @@ pub(super) fn read<'a>(
 }
 
 impl Reader for Table {
+    /// Where it is, and the cells or what is wrong with them.
+    type Row = (String, TableRow);
+
     fn path(&self) -> &Path {
         &self.path
     }
 
     fn row(&self) -> u64 {
         self.row
+    }
+
+    fn next_row(&mut self) -> Result<Option<Self::Row>> {
+        let Some((line, record)) = self.records.next_record()? else { return Ok(None) };
+        let place = format!("{}:{}", self.path.display(), self.row);
+        self.row += 1;
+        let row = match (record, &self.shape) {
+            (Record::TooLong, _) => Err(format!("longer than {} MiB", MAX_RECORD_BYTES >> 20)),
+            (Record::Whole(bytes), Shape::Jsonl) => object(bytes),
+            (Record::Whole(bytes), Shape::Csv { delimiter, header }) => {
+                cells(bytes, *delimiter, header)
+            }
+        };
+        Ok(Some((place, row.map_err(|detail| format!("line {line}: {detail}")))))
+    }
+
+    fn skip_row(&mut self) -> Result<bool> {
+        let is_there = self.records.next_record()?.is_some();
+        self.row += u64::from(is_there);
+        Ok(is_there)
     }
 }
 
@@ -113,31 +137,6 @@ impl Table {
             None => Shape::Jsonl,
         };
         Ok(Table { records, shape, path: path.to_owned(), row: 0 })
-    }
-
-    /// The next row; `None` at the end of the file.
-    pub(super) fn next_row(&mut self) -> Result<Option<TableRow>> {
-        let Some((line, record)) = self.records.next_record()? else { return Ok(None) };
-        self.row += 1;
-        let row = match (record, &self.shape) {
-            (Record::TooLong, _) => Err(format!("longer than {} MiB", MAX_RECORD_BYTES >> 20)),
-            (Record::Whole(bytes), Shape::Jsonl) => object(bytes),
-            (Record::Whole(bytes), Shape::Csv { delimiter, header }) => {
-                cells(bytes, *delimiter, header)
-            }
-        };
-        Ok(Some(row.map_err(|detail| format!("line {line}: {detail}"))))
-    }
-
-    fn skip(&mut self, rows: u64) -> Result<()> {
-        for _ in 0..rows {
-            let next = self.records.next_record()?;
-            if next.is_none() {
-                bail!("{} ends early: it was changed; start again", self.path.display());
-            }
-            self.row += 1;
-        }
-        Ok(())
     }
 }
 
@@ -192,53 +191,4 @@ fn cells(record: &[u8], delimiter: u8, header: &[String]) -> TableRow {
     let pairs = header.iter().zip(cells).filter(|(_, cell)| !cell.is_empty());
     let text = |cell| String::from_utf8(cell).map_err(|_| "not UTF-8".to_owned());
     pairs.map(|(name, cell)| Ok((name.clone(), Value::String(text(cell)?)))).collect()
-}
-
-/// Rows of a range with their places; parks its reader when it is dropped.
-pub(super) struct Rows<'a> {
-    parked: &'a Parked<Table>,
-    /// Gone after an error.
-    table: Option<Table>,
-    left: u64,
-}
-
-impl<'a> Rows<'a> {
-    /// Goes to the first of these rows of a file.
-    pub(super) fn open(
-        parked: &'a Parked<Table>,
-        path: &Path,
-        rows: Range<u64>,
-    ) -> Result<Rows<'a>> {
-        let mut table = match parked.take(path, rows.start) {
-            Some(table) => table,
-            None => Table::open(path)?,
-        };
-        table.skip(rows.start - table.row)?;
-        Ok(Rows { parked, table: Some(table), left: rows.end - rows.start })
-    }
-}
-
-impl Iterator for Rows<'_> {
-    type Item = Result<(String, TableRow)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let table = self.table.as_mut()?;
-        let place = format!("{}:{}", table.path.display(), table.row);
-        match table.next_row() {
-            Ok(row) => row.map(|row| Ok((place, row))),
-            Err(error) => {
-                self.table = None;
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-impl Drop for Rows<'_> {
-    fn drop(&mut self) {
-        if let Some(table) = self.table.take() {
-            self.parked.put(table);
-        }
-    }
 }

@@ -6,12 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashSet;
-use std::fs::File;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -37,45 +35,14 @@ use crate::source::columns::Role;
 use crate::source::columns::Row;
 use crate::source::infer::Columns;
 use crate::source::inputs;
-use crate::source::members::Member;
-use crate::source::members::Members;
-use crate::source::members::Step;
 use crate::source::parked::Parked;
 use crate::source::parked::Reader;
-use crate::source::records::first_bytes;
-
-/// Larger members are not read: no picture that may be kept has so many bytes.
-const MAX_MEMBER_BYTES: u64 = 64 << 20;
-
-/// Members of one row; more is no row but a tar without keys.
-const MAX_MEMBERS: usize = 256;
+use crate::source::parked::Rows;
+use crate::source::places::Place;
+use crate::source::places::Tar;
 
 /// Extensions that are told apart in a message.
 const MAX_EXTENSIONS: usize = 40;
-
-/// A tar that is read row by row.
-pub(super) struct Tar {
-    path: PathBuf,
-    members: Members,
-    /// The first member of the next row.
-    ahead: Option<Part>,
-    row: u64,
-}
-
-/// A row of a tar: where its members are.
-struct Place {
-    key: String,
-    parts: Vec<Part>,
-    /// Why it cannot be used.
-    trouble: Option<(Reason, String)>,
-}
-
-/// A member of a row: the extension is all that follows the first dot, in small letters.
-struct Part {
-    key: String,
-    extension: String,
-    member: Member,
-}
 
 /// Looks through tars; the `.json` members say which columns there are.
 pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
@@ -109,7 +76,7 @@ fn look_through(
 ) -> Result<u64> {
     let mut tar = Tar::open(path)?;
     let mut finished = HashSet::new();
-    while let Some(place) = tar.next_place()? {
+    while let Some(place) = tar.next_row()? {
         if !finished.insert(hash(&place.key)) {
             bail!(
                 "{}: the members of {} are not neighbours, so that every loader would split the \
@@ -123,11 +90,11 @@ fn look_through(
                 extensions.insert(part.extension.clone());
             }
         }
-        if let Ok(Some(row)) = place.json(tar.members.file()) {
+        if let Ok(Some(row)) = json(&place) {
             columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
         }
     }
-    Ok(tar.row)
+    Ok(tar.row())
 }
 
 /// Eight bytes for each of a million keys, where the keys themselves would be a hundred.
@@ -164,204 +131,52 @@ pub(super) fn read<'a>(
     file: &'a PlannedFile,
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
-    let mut tar = match parked.take(&file.path, rows.start) {
-        Some(tar) => tar,
-        None => Tar::open(&file.path)?,
+    let rows = Rows::open(parked, file, rows, || Tar::open(&file.path))?;
+    Ok(Box::new(rows.map(|place| Ok(item(&place?, plan, &file.prefix)))))
+}
+
+fn item(place: &Place, plan: &Plan, prefix: &str) -> Item {
+    let (cells, trouble) = match json(place) {
+        Ok(cells) => (cells.unwrap_or_default(), None),
+        Err(error) => (Extra::new(), Some((Reason::RowMalformed, format!("{error:#}")))),
     };
-    while tar.row < rows.start && tar.next_place()?.is_some() {}
-    let left = rows.end - rows.start;
-    Ok(Box::new(Rows { plan, parked, tar: Some(tar), prefix: &file.prefix, left }))
+    let key = inputs::key(prefix, Path::new(&place.key));
+    let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
+    row.key = row.key.filter(|key| !key.is_empty()).or_else(|| Some(key.clone()));
+    row.image = match place.trouble.clone().or(trouble) {
+        Some((reason, detail)) => Cell::nothing(reason, detail),
+        None => image(place, plan.mapping.image.as_deref()),
+    };
+    row.text = text(place).or(row.text);
+    columns::into_item_at_hand(row, &key)
 }
 
-/// Items of a range; parks its reader when it is dropped.
-struct Rows<'a> {
-    plan: &'a Plan,
-    parked: &'a Parked<Tar>,
-    /// Gone after an error.
-    tar: Option<Tar>,
-    prefix: &'a str,
-    left: u64,
-}
-
-impl Iterator for Rows<'_> {
-    type Item = Result<Item>;
-
-    fn next(&mut self) -> Option<Result<Item>> {
-        self.left = self.left.checked_sub(1)?;
-        let tar = self.tar.as_mut()?;
-        match tar.next_place() {
-            Ok(place) => Some(Ok(place?.item(tar.members.file(), self.plan, self.prefix))),
-            Err(error) => {
-                self.tar = None;
-                Some(Err(error))
-            }
+/// The member with the extension that was told, else the first image.
+fn image(place: &Place, told: Option<&str>) -> Cell {
+    let part = match told {
+        Some(extension) => place.part(extension),
+        None => place.parts.iter().find(|part| is_image(&part.extension)),
+    };
+    let Some(part) = part else { return Cell::nothing(Reason::ImageNull, "no image member") };
+    match place.read(part) {
+        Ok(bytes) => {
+            let name = Some(format!("{}.{}", place.key, part.extension));
+            Cell::Bytes { bytes: Bytes::from(bytes), name }
         }
+        Err((reason, detail)) => Cell::nothing(reason, detail),
     }
 }
 
-impl Drop for Rows<'_> {
-    fn drop(&mut self) {
-        if let Some(tar) = self.tar.take() {
-            self.parked.put(tar);
-        }
-    }
+fn text(place: &Place) -> Option<String> {
+    let bytes = place.read(place.part("txt")?).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
 }
 
-impl Reader for Tar {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn row(&self) -> u64 {
-        self.row
-    }
-}
-
-impl Tar {
-    fn open(path: &Path) -> Result<Tar> {
-        ensure!(
-            first_bytes(path, 2)? != [0x1f, 0x8b],
-            "{} is compressed, so its members cannot be found without reading all of it; gunzip it \
-             first",
-            path.display()
-        );
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let members = Members::new(file)?;
-        Ok(Tar { path: path.to_owned(), members, ahead: None, row: 0 })
-    }
-
-    /// The members of the next row; `None` at the end.
-    fn next_place(&mut self) -> Result<Option<Place>> {
-        let first = match self.ahead.take() {
-            Some(part) => part,
-            None => match self.next_part()? {
-                Ok(part) => part,
-                Err(_) => return Ok(None),
-            },
-        };
-        let mut place = Place { key: first.key.clone(), parts: Vec::new(), trouble: None };
-        place.push(first);
-        loop {
-            match self.next_part()? {
-                Ok(part) if part.key == place.key => place.push(part),
-                Ok(part) => {
-                    self.ahead = Some(part);
-                    break;
-                }
-                Err(Step::CutOff) => {
-                    place.trouble =
-                        Some((Reason::BodyTruncated, "the tar is cut off here".to_owned()));
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        self.row += 1;
-        Ok(Some(place))
-    }
-
-    /// The next member that belongs to a row, or the end.
-    fn next_part(&mut self) -> Result<Result<Part, Step>> {
-        let damaged = || format!("{} is no whole tar; get it again", self.path.display());
-        loop {
-            match self.members.step().with_context(damaged)? {
-                Step::Member(member) => {
-                    if let Some((key, extension)) = split(&member.name) {
-                        return Ok(Ok(Part { key: key.to_owned(), extension, member }));
-                    }
-                }
-                end => return Ok(Err(end)),
-            }
-        }
-    }
-}
-
-/// `a/b.c.jpg` is the key `a/b` and the extension `c.jpg`; names without a dot or a key are no rows.
-fn split(name: &str) -> Option<(&str, String)> {
-    let base = name.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = base + name[base..].find('.').filter(|dot| *dot > 0)?;
-    Some((&name[..dot], name[dot + 1..].to_ascii_lowercase()))
-}
-
-impl Place {
-    /// Which of two members of one name was meant cannot be known.
-    fn push(&mut self, part: Part) {
-        let trouble = match self.part(&part.extension) {
-            Some(_) => format!("two members are called {}", part.member.name),
-            None if self.parts.len() >= MAX_MEMBERS => format!("more than {MAX_MEMBERS} members"),
-            None => return self.parts.push(part),
-        };
-        self.trouble = Some((Reason::RowMalformed, trouble));
-    }
-
-    fn item(self, file: &File, plan: &Plan, prefix: &str) -> Item {
-        let (cells, trouble) = match (self.trouble.clone(), self.json(file)) {
-            (None, Ok(cells)) => (cells.unwrap_or_default(), None),
-            (None, Err(trouble)) => {
-                (Extra::new(), Some((Reason::RowMalformed, format!("{trouble:#}"))))
-            }
-            (trouble, cells) => (cells.ok().flatten().unwrap_or_default(), trouble),
-        };
-        let key = inputs::key(prefix, Path::new(&self.key));
-        let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
-        row.key = row.key.filter(|key| !key.is_empty()).or_else(|| Some(key.clone()));
-        row.image = match trouble {
-            Some((reason, detail)) => Cell::nothing(reason, detail),
-            None => self.image(file, plan.mapping.image.as_deref()),
-        };
-        row.text = self.text(file).or(row.text);
-        columns::into_item_at_hand(row, &key)
-    }
-
-    fn image(&self, file: &File, told: Option<&str>) -> Cell {
-        let is_meant = |part: &&Part| match told {
-            Some(extension) => part.extension == extension,
-            None => is_image(&part.extension),
-        };
-        let Some(part) = self.parts.iter().find(is_meant) else {
-            return Cell::nothing(Reason::ImageNull, "no image member");
-        };
-        match part.read(file) {
-            Ok(bytes) => Cell::Bytes {
-                bytes: Bytes::from(bytes),
-                name: Some(format!("{}.{}", self.key, part.extension)),
-            },
-            Err((reason, detail)) => Cell::nothing(reason, detail),
-        }
-    }
-
-    fn text(&self, file: &File) -> Option<String> {
-        let bytes = self.part("txt")?.read(file).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
-    }
-
-    fn json(&self, file: &File) -> Result<Option<Extra>> {
-        let Some(part) = self.part("json") else { return Ok(None) };
-        let bytes = part.read(file).map_err(|(_, detail)| anyhow::Error::msg(detail))?;
-        match serde_json::from_slice(&bytes).context("the .json is no JSON")? {
-            Value::Object(row) => Ok(Some(row)),
-            _ => bail!("the .json is no object"),
-        }
-    }
-
-    fn part(&self, extension: &str) -> Option<&Part> {
-        self.parts.iter().find(|part| part.extension == extension)
-    }
-}
-
-impl Part {
-    fn read(&self, file: &File) -> Result<Vec<u8>, (Reason, String)> {
-        let (extension, bytes) = (&self.extension, self.member.bytes);
-        if bytes > MAX_MEMBER_BYTES {
-            let detail = format!("the .{extension} has {bytes} bytes, limit {MAX_MEMBER_BYTES}");
-            return Err((Reason::BodyTooLarge, detail));
-        }
-        let mut content = vec![0; bytes as usize];
-        match file.read_exact_at(&mut content, self.member.at) {
-            Ok(()) => Ok(content),
-            Err(error) => {
-                Err((Reason::BodyTruncated, format!("the .{extension} is cut off: {error}")))
-            }
-        }
+fn json(place: &Place) -> Result<Option<Extra>> {
+    let Some(part) = place.part("json") else { return Ok(None) };
+    let bytes = place.read(part).map_err(|(_, detail)| anyhow::Error::msg(detail))?;
+    match serde_json::from_slice(&bytes).context("the .json is no JSON")? {
+        Value::Object(row) => Ok(Some(row)),
+        _ => bail!("the .json is no object"),
     }
 }

@@ -37,7 +37,10 @@ pub(super) fn write_parquet(path: &Path, columns: Vec<(&str, ArrayRef)>, group_r
     writer.close().unwrap();
 }
 
-fn images(cells: Vec<Option<(Option<&[u8]>, Option<&str>)>>) -> ArrayRef {
+/// An image cell of Hugging Face `datasets`: bytes and path.
+type Image<'a> = (Option<&'a [u8]>, Option<&'a str>);
+
+fn images(cells: Vec<Option<Image<'_>>>) -> ArrayRef {
     let bytes: BinaryArray = cells.iter().map(|cell| cell.and_then(|(bytes, _)| bytes)).collect();
     let paths: StringArray = cells.iter().map(|cell| cell.and_then(|(_, path)| path)).collect();
     let fields =
