@@ -4,3 +4,4 @@ mod describe;
 mod fetch;
 mod perceive;
 mod refine;
+mod source;
