@@ -11,6 +11,7 @@ pub mod audit;
 pub mod cli;
 pub mod clip_tokenizer;
 pub mod decode;
+pub mod dedup;
 pub mod describe;
 pub mod fetch;
 pub mod models;

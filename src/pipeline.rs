@@ -3,7 +3,6 @@
 //! Rows go through in blocks, so that a block is the most that is decoded at once and every stage
 //! sees source order; a shard's encoded pictures stay in memory until it is committed.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::thread;
 
@@ -17,9 +16,6 @@ use image::ExtendedColorType;
 use image::ImageEncoder;
 use image::ImageFormat;
 use image::codecs::jpeg::JpegEncoder;
-use image_hasher::HashAlg;
-use image_hasher::Hasher;
-use image_hasher::HasherConfig;
 
 use crate::atomic_file;
 use crate::decode;
@@ -28,6 +24,9 @@ use crate::decode::Filter;
 use crate::decode::Limits;
 use crate::decode::Pixels;
 use crate::decode::View;
+use crate::dedup::Config as DedupConfig;
+use crate::dedup::Copies;
+use crate::dedup::Print;
 use crate::describe::Describer;
 use crate::describe::Request;
 use crate::perceive::Glimpse;
@@ -64,6 +63,7 @@ pub struct Plan {
 /// A row between decoding and the end: what will be stored, and what the models see.
 struct Seen {
     sample: Sample,
+    print: Print,
     glimpse: Glimpse,
 }
 
@@ -122,7 +122,7 @@ fn refine(
     perceivers: &mut [Perceiver],
     describer: &Describer,
 ) -> Result<Vec<Outcome>> {
-    let mut copies = Copies::default();
+    let mut copies = Copies::new(&DedupConfig::default());
     let mut outcomes = Vec::new();
     loop {
         let block: Vec<Item> = rows.by_ref().take(BLOCK_ROWS).collect::<Result<_>>()?;
@@ -131,7 +131,8 @@ fn refine(
         }
         let workers = perceivers.len();
         let seen = in_parallel(block, workers, |item| see(plan, views, item))?;
-        let firsts = seen.into_iter().map(|row| row.and_then(|seen| copies.first(seen))).collect();
+        let firsts =
+            seen.into_iter().map(|row| row.and_then(|seen| first(&mut copies, seen))).collect();
         let mut seen = perceive(firsts, perceivers)?;
         describe(describer, &mut seen)?;
         outcomes.extend(seen);
@@ -166,26 +167,26 @@ fn in_parallel<T: Send, R: Send>(
 
 fn see(plan: &Plan, views: &[View], mut item: Item) -> Row {
     match decode_item(plan, views, &item) {
-        Ok((image, sha256, phash, glimpse)) => {
+        Ok((image, sha256, print, glimpse)) => {
             item.picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
             let sample = Sample {
                 item,
                 image,
                 sha256,
-                phash,
+                phash: print.phash,
                 tags: Vec::new(),
                 synthetic: None,
                 generated: None,
                 generated_refused: None,
                 audit: Audit::default(),
             };
-            Ok(Seen { sample, glimpse })
+            Ok(Seen { sample, print, glimpse })
         }
         Err(reject) => Err((item, reject)),
     }
 }
 
-type Decoded = (StoredImage, String, u64, Glimpse);
+type Decoded = (StoredImage, String, Print, Glimpse);
 
 fn decode_item(plan: &Plan, views: &[View], item: &Item) -> Result<Decoded, Reject> {
     let bytes = match &item.picture {
@@ -206,9 +207,9 @@ fn decode_item(plan: &Plan, views: &[View], item: &Item) -> Result<Decoded, Reje
         original_height: pixels.height,
         views: shown.collect::<Result<_>>().map_err(failed)?,
     };
-    let phash = phash(&pixels, &mut resizer).map_err(failed)?;
+    let print = Print::of(&pixels, &mut resizer).map_err(failed)?;
     let image = store(plan, bytes, &pixels, encoding, &mut resizer).map_err(failed)?;
-    Ok((image, atomic_file::sha256(bytes), phash, glimpse))
+    Ok((image, atomic_file::sha256(bytes), print, glimpse))
 }
 
 /// The original bytes where they already are what is wanted, else a JPEG.
@@ -255,32 +256,10 @@ fn extension(format: ImageFormat) -> &'static str {
     }
 }
 
-/// 64 bits by the gradient method, over a small copy (hashing full pictures costs more than
-/// decoding them).
-fn phash(pixels: &Pixels, resizer: &mut Resizer) -> Result<u64> {
-    let view = View::Stretch { width: 72, height: 64, filter: Filter::Bilinear };
-    let small = view.apply(pixels, resizer)?;
-    let picture = image::RgbImage::from_raw(small.width, small.height, small.rgb)
-        .context("the resized picture has another size")?;
-    let hasher: Hasher<[u8; 8]> =
-        HasherConfig::with_bytes_type().hash_alg(HashAlg::Gradient).hash_size(8, 8).to_hasher();
-    let hash = hasher.hash_image(&picture);
-    Ok(hash.as_bytes().iter().fold(0, |all, &byte| all << 8 | u64::from(byte)))
-}
-
-/// Which pictures the shard has seen.
-#[derive(Default)]
-struct Copies {
-    exact: HashSet<String>,
-}
-
-impl Copies {
-    fn first(&mut self, seen: Seen) -> Row {
-        if self.exact.insert(seen.sample.sha256.clone()) {
-            return Ok(seen);
-        }
-        let reject = Reject::new(Stage::Dedup, Reason::Duplicate, seen.sample.sha256.clone());
-        Err((seen.sample.item, reject))
+fn first(copies: &mut Copies, seen: Seen) -> Row {
+    match copies.first(&seen.sample.sha256, &seen.print) {
+        Ok(()) => Ok(seen),
+        Err(reject) => Err((seen.sample.item, reject)),
     }
 }
 
