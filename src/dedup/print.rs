@@ -7,12 +7,12 @@ use crate::decode::Filter;
 use crate::decode::Pixels;
 use crate::decode::View;
 
-/// Side of a thumbnail in pixels. At 48 copies in another size begin to differ from each other; at
-/// 24 so do fewer pictures that are not copies.
-const SIDE: usize = 32;
+/// Side of a thumbnail in pixels. At 32 a drawing with sharp edges is no longer found when it was
+/// made smaller by a fifth; at 16 a third more star polygons are taken for each other.
+const SIDE: usize = 24;
 
 /// Side of the blocks in which thumbnails are compared, in pixels.
-const BLOCK: usize = 4;
+const BLOCK: usize = 3;
 
 const BLOCKS: usize = (SIDE / BLOCK) * (SIDE / BLOCK);
 
@@ -63,7 +63,7 @@ fn gradients(pixels: &Pixels) -> u64 {
     pairs.fold(0, |bits, pair| bits << 1 | u64::from(pair[1] / 1000 > pair[0] / 1000))
 }
 
-/// A small copy of a picture, 3 kB.
+/// A small copy of a picture, 1.7 kB.
 #[derive(Clone, Debug)]
 pub struct Thumb {
     /// Block after block, each row after row, RGB.

@@ -1,6 +1,8 @@
 //! All integration tests, in one binary.
 
+mod decode;
 mod describe;
 mod fetch;
+mod messy;
 mod perceive;
 mod refine;
