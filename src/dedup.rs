@@ -33,7 +33,8 @@ pub struct Config {
     /// Bits of 64 in which the perceptual hashes of near copies may differ.
     pub max_distance: u32,
     /// How far the thumbnails of near copies may differ where they differ most, as a share of the
-    /// contrast of the whole picture; see [`Thumb::difference`].
+    /// contrast of the whole picture; half of it between pictures of one size. See
+    /// [`Thumb::difference`].
     pub max_difference: f32,
 }
 
@@ -45,10 +46,12 @@ impl Default for Config {
             // 99 of 100 clip-art pictures stay within 7 bits when they are saved again as JPEG of
             // quality 60. It is also the most that the index finds with one wrong bit a quarter.
             max_distance: 7,
-            // Chosen by looking at pairs of openclipart: up to here three in four are one picture
-            // under two names, the others maps with and without borders and the like; from 0.3 on
-            // they are chess kings and queens. Clip art that was saved again as JPEG of quality 60
-            // is below it in 19 of 20 cases, photographs of half the size always.
+            // Chosen by looking at pairs. Of openclipart it rejects 90 pictures: 73 star polygons
+            // that no eye tells apart at their 102 pixels and 17 others, of which 16 are one
+            // picture under two names and one is a map without its borders. It finds nine in ten
+            // of its larger pictures again after JPEG of quality 60, or after four fifths of the
+            // size, and two in three after half the size; of photographs all. Twice as much takes
+            // a smiley with a tear for the one without.
             max_difference: 0.25,
         }
     }
