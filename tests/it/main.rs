@@ -1,7 +1,9 @@
 //! All integration tests, in one binary.
 
+mod decode;
 mod describe;
 mod fetch;
+mod messy;
 mod perceive;
 mod refine;
 mod source;
