@@ -144,9 +144,9 @@ fn described<'a>(
             Ok(cells) => cells,
             Err(detail) => return Ok(columns::malformed(&place, detail)),
         };
-        let name = plan.mapping.image.as_ref().and_then(|column| cells.remove(column));
+        let name = plan.columns.image.as_ref().and_then(|column| cells.remove(column));
         let name = name.and_then(|name| name.as_str().map(str::to_owned));
-        let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
+        let mut row = Row::from_object(cells, &plan.columns, &plan.extra);
         row.image = named(folder, name.as_deref());
         let key = name.map(|name| inputs::key(&metadata.prefix, Path::new(&name)));
         row.key = row.key.filter(|key| !key.is_empty()).or(key);

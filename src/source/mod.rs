@@ -126,7 +126,7 @@ pub struct Plan {
     /// What the inputs are.
     pub format: Format,
     /// Which column is what.
-    pub mapping: Mapping,
+    pub columns: Mapping,
     /// Columns that are carried through.
     pub extra: Vec<ExtraColumn>,
     /// The files, in order.
@@ -179,10 +179,11 @@ impl Source {
             Format::Webdataset => webdataset::survey(&paths, config)?,
         };
         let Survey { files, columns, mapping } = survey;
-        let rows = files.iter().map(|file| file.rows).sum();
+        let rows = files.iter().try_fold(0, |rows, file| u64::checked_add(rows, file.rows));
+        let rows = rows.context("the files say that they have more rows than can be counted")?;
         ensure!(rows > 0, "{} has no rows", inputs::names(&paths));
         let extra = columns::extra(&columns, &mapping)?;
-        Ok(Source { listings, ..Source::of(Plan { format, mapping, extra, files, rows }) })
+        Ok(Source { listings, ..Source::of(Plan { format, columns: mapping, extra, files, rows }) })
     }
 
     /// The inputs of a plan that was made before, not looked through again.
@@ -219,10 +220,17 @@ impl Source {
         &self.plan
     }
 
+    /// Whether pictures have to be fetched. In folders and tars they are at hand, whatever urls say.
+    pub fn needs_fetch(&self) -> bool {
+        let has_urls = self.plan.columns.url.is_some();
+        has_urls && matches!(self.plan.format, Format::Parquet | Format::Table)
+    }
+
     /// The items of these rows. Reading all ranges in order costs one pass over the files.
     ///
     /// # Errors
-    /// When the first file of the range cannot be read; later files are errors at their place.
+    /// When the first file of the range cannot be read. What goes wrong later is an error at its
+    /// place, and nothing comes after it.
     pub fn items(&self, rows: Range<u64>) -> Result<Items<'_>> {
         let mut parts = self.plan.parts(rows).into_iter();
         let Some((first, range)) = parts.next() else { return Ok(Box::new(std::iter::empty())) };
@@ -230,7 +238,9 @@ impl Source {
         let rest = parts.flat_map(|(file, range)| {
             self.items_of(file, range).unwrap_or_else(|e| Box::new(std::iter::once(Err(e))))
         });
-        Ok(Box::new(first.chain(rest)))
+        let mut has_failed = false;
+        let is_wanted = move |item: &_| !std::mem::replace(&mut has_failed, Result::is_err(item));
+        Ok(Box::new(first.chain(rest).take_while(is_wanted)))
     }
 
     fn items_of<'a>(&'a self, file: &'a PlannedFile, rows: Range<u64>) -> Result<Items<'a>> {
@@ -247,7 +257,7 @@ impl Source {
 }
 
 /// As many items as the plan says, or an error: a file that ends early would leave rows out of the
-/// ledger. Nothing comes after an error.
+/// ledger.
 struct Counted<'a> {
     items: Items<'a>,
     left: u64,
@@ -260,22 +270,11 @@ impl Iterator for Counted<'_> {
     fn next(&mut self) -> Option<Result<Item>> {
         self.left = self.left.checked_sub(1)?;
         let item = self.items.next();
-        let item = item.unwrap_or_else(|| Err(anyhow!("{} ends early", self.path.display())));
-        if item.is_err() {
-            self.left = 0;
-        }
-        Some(item)
+        Some(item.unwrap_or_else(|| Err(anyhow!("{} ends early", self.path.display()))))
     }
 }
 
 impl Plan {
-    /// Whether rows may have to be fetched. The pictures of folders and tars are at hand: their urls
-    /// only say where they were.
-    pub fn has_urls(&self) -> bool {
-        let may_lack_pictures = matches!(self.format, Format::Parquet | Format::Table);
-        may_lack_pictures && self.mapping.url.is_some()
-    }
-
     /// The files that hold these rows, with the rows of each.
     fn parts(&self, rows: Range<u64>) -> Vec<(&PlannedFile, Range<u64>)> {
         let mut parts = Vec::new();

@@ -26,7 +26,7 @@ fn metadata_names_pictures_and_their_texts() {
     ]);
     let source = open(&[dir.path().to_owned()]).unwrap();
     assert_eq!(source.plan().format, Format::Folder);
-    assert!(!source.plan().has_urls());
+    assert!(!source.needs_fetch());
     let items = items(&source);
     let told: Vec<String> = items.iter().map(tell).collect();
     assert_eq!(
