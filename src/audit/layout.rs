@@ -185,14 +185,13 @@ fn bar<'a>(label: &'a str, detail: &'a str, rows: u64, full: u64) -> Bar<'a> {
 fn parts(counts: &[Count]) -> Vec<Part<'_>> {
     let full = total(counts);
     let mut start = 0.0;
-    let mut next = |count| {
-        let Count { text, rows } = count;
+    let mut parts = Vec::new();
+    for Count { text, rows } in counts {
         let share = ratio(*rows, full);
-        let part = Part { label: text, rows: *rows, share, start, width: rounded(share) };
+        parts.push(Part { label: text, rows: *rows, share, start, width: rounded(share) });
         start = rounded(start / 100.0 + share);
-        part
-    };
-    counts.iter().map(&mut next).collect()
+    }
+    parts
 }
 
 fn columns(counts: &[u64], step: f64) -> Vec<Column> {

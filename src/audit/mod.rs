@@ -19,6 +19,8 @@
 
 pub mod forms;
 pub mod frequent;
+mod layout;
+pub mod report;
 pub mod tally;
 pub mod words;
 
@@ -32,6 +34,7 @@ use crate::audit::forms::Flag;
 use crate::audit::words::Sources;
 use crate::sample::Audit;
 use crate::sample::Origin;
+use crate::sample::Sample;
 use crate::sample::Tag;
 use crate::sample::WordOrigin;
 
@@ -104,6 +107,25 @@ pub fn audit(config: &Config, texts: &Texts<'_>) -> Audit {
 /// Judges each row; equal to one call of [`audit`] for each.
 pub fn audit_all(config: &Config, rows: &[Texts<'_>]) -> Vec<Audit> {
     rows.iter().map(|texts| audit(config, texts)).collect()
+}
+
+/// Judges the generated text of each sample.
+pub fn of_samples(config: &Config, samples: &mut [&mut Sample]) {
+    for sample in samples {
+        sample.audit = audit(config, &Texts::of(sample));
+    }
+}
+
+impl<'a> Texts<'a> {
+    /// The texts of a sample.
+    pub fn of(sample: &'a Sample) -> Texts<'a> {
+        Texts {
+            raw: sample.item.text_raw.as_deref(),
+            synthetic: sample.synthetic.as_ref().map(|s| s.text.as_str()),
+            generated: sample.generated.as_ref().map(|g| g.text.as_str()),
+            tags: &sample.tags,
+        }
+    }
 }
 
 fn without_words(flag: Flag) -> Audit {

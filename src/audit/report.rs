@@ -13,7 +13,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use minijinja::AutoEscape;
 use minijinja::Environment;
 use minijinja::UndefinedBehavior;
+use minijinja::Value;
 use minijinja::context;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
@@ -118,7 +121,12 @@ pub fn render(report: &Report) -> Result<String> {
     let template = ENVIRONMENT.get_template(PAGE).context("the report's template is damaged")?;
     let style_hash = BASE64.encode(Sha256::digest(STYLE));
     template
-        .render(context! { report, style => STYLE, style_hash, layout => Layout::of(report) })
+        .render(context! {
+            report => Value::from(Serde(report)),
+            layout => Value::from(Serde(Layout::of(report))),
+            style => STYLE,
+            style_hash,
+        })
         .context("cannot lay out the report")
 }
 
@@ -130,8 +138,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     // A misspelt name is an error here, not an empty place in somebody's report.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the usual delimiters are valid"));
     environment.add_filter("thousands", layout::thousands);
     environment.add_filter("percent", layout::percent);
     environment
@@ -150,17 +158,13 @@ mod tests {
     use crate::audit::audit;
     use crate::audit::tally::Tally;
 
-    const HOSTILE: &str = "<script>alert(1)</script>\"' onload=x src=http://evil.example/a.png {{ 7*7 }}";
+    const HOSTILE: &str =
+        "<script>alert(1)</script>\"' onload=x src=http://evil.example/a.png {{ 7*7 }}";
 
     fn report_of(text: &str) -> Report {
-        let tags =
-            [Tag { label: text.to_owned(), score: 0.5, bbox: None, model: Arc::from(text) }];
-        let texts = Texts {
-            raw: Some(text),
-            synthetic: Some(text),
-            generated: Some(text),
-            tags: &tags,
-        };
+        let tags = [Tag { label: text.to_owned(), score: 0.5, bbox: None, model: Arc::from(text) }];
+        let texts =
+            Texts { raw: Some(text), synthetic: Some(text), generated: Some(text), tags: &tags };
         let audit = audit(&Config::default(), &texts);
         let mut tally = Tally::default();
         tally.add(&texts, &audit);
@@ -196,8 +200,10 @@ mod tests {
         let lower = page.to_lowercase();
         // Every tag of the page is one the template writes: no text opened another.
         for (at, _) in lower.match_indices('<') {
-            let name: String =
-                lower[at + 1..].chars().take_while(|c| c.is_alphanumeric() || "/!".contains(*c)).collect();
+            let name: String = lower[at + 1..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || "/!".contains(*c))
+                .collect();
             assert!(TAGS.contains(&name.trim_start_matches('/')), "<{name}");
         }
         for (at, _) in lower.match_indices("http:") {
@@ -208,16 +214,17 @@ mod tests {
 
     const TAGS: [&str; 38] = [
         "!doctype", "html", "head", "meta", "title", "style", "body", "header", "main", "nav", "a",
-        "section", "article", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div", "span", "table", "thead",
-        "tbody", "tr", "th", "td", "svg", "rect", "img", "ul", "li", "code", "footer", "ol", "strong",
-        "mark",
+        "section", "article", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div", "span", "table",
+        "thead", "tbody", "tr", "th", "td", "svg", "rect", "img", "ul", "li", "code", "footer",
+        "ol", "strong", "mark",
     ];
 
     #[test]
     fn the_page_asks_nobody_for_anything() {
         let page = render(&report_of("A red cat.")).unwrap();
         assert!(page.contains("default-src 'none'"));
-        for forbidden in ["src=\"http", "src=http", "href=\"http", "url(", "@import", "<script", "style=\""]
+        for forbidden in
+            ["src=\"http", "src=http", "href=\"http", "url(", "@import", "<script", "style=\""]
         {
             assert!(!page.contains(forbidden), "{forbidden}");
         }

@@ -4,6 +4,7 @@
 //! before any pixel buffer is allocated. Nothing here knows a model or a network.
 
 mod check;
+mod store;
 mod view;
 
 use std::io::Cursor;
@@ -20,6 +21,7 @@ use crate::sample::Reason;
 use crate::sample::Reject;
 use crate::sample::Stage;
 
+pub use store::Store;
 pub use view::Filter;
 pub use view::Fit;
 pub use view::View;

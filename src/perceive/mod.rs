@@ -97,6 +97,17 @@ impl Perceiver {
         Ok(perceiver)
     }
 
+    /// One that sees nothing, for runs without models: it needs no ONNX Runtime.
+    pub fn without_models(models: &Models) -> Perceiver {
+        Perceiver {
+            tagger: None,
+            detector: None,
+            captioner: None,
+            tensors: vec![Vec::new(); models.inputs.len()],
+            models: models.clone(),
+        }
+    }
+
     /// What a [`Glimpse`] has to hold, in this order.
     pub fn views(&self) -> &[View] {
         self.models.views()

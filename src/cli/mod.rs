@@ -1,0 +1,120 @@
+//! The command line: arguments, messages, exit codes. What is done is in the modules below.
+
+mod look;
+mod models;
+mod outcome;
+mod progress;
+mod refine;
+mod run_folder;
+mod settings;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use anyhow::bail;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::atomic_file;
+use crate::cli::models::ModelsCommand;
+use crate::cli::outcome::Outcome;
+use crate::cli::refine::Refine;
+use crate::config::Config;
+use crate::models::runtime;
+use crate::report;
+
+/// Polish the words of a crawled image-text dataset.
+#[derive(Parser)]
+#[command(name = "recaption", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many rows rejected, \
+                          130 or 143 stopped by a signal (the same command continues).";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find ONNX Runtime, or install it with pip.
+    Setup(Setup),
+    /// Refine the example dataset with the example models.
+    Demo {
+        /// The run folder.
+        #[arg(short, long, default_value = "runs/demo")]
+        output: PathBuf,
+    },
+    /// Tag, caption, fuse, audit and store a dataset.
+    Refine(Box<Refine>),
+    /// Write a configuration file with every setting and what it means.
+    Init {
+        /// The file.
+        #[arg(default_value = "recaption.toml")]
+        path: PathBuf,
+    },
+    /// Write report.html of a run again.
+    Report {
+        /// The run folder.
+        run: PathBuf,
+    },
+    /// Show what a run, a shard or any parquet file of ours holds.
+    Inspect(look::Inspect),
+    /// Show everything known about one row.
+    Why(look::Why),
+    /// Get language models, and examine model folders.
+    #[command(subcommand)]
+    Models(ModelsCommand),
+}
+
+#[derive(Args)]
+struct Setup {
+    /// The ONNX Runtime library to use.
+    #[arg(long)]
+    onnxruntime: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Does what was asked and says how it went.
+    pub fn run(self) -> ExitCode {
+        match self.command.run() {
+            Ok(outcome) => outcome.exit_code(),
+            Err(error) => outcome::failed(&error),
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<Outcome> {
+        match self {
+            Command::Setup(setup) => set_up(setup.onnxruntime.as_deref()).map(drop)?,
+            Command::Demo { output } => return Refine::of_example(output)?.run(),
+            Command::Refine(refine) => return refine.run(),
+            Command::Init { path } => init(&path)?,
+            Command::Report { run } => println!("{}", report::write(&run)?.display()),
+            Command::Inspect(inspect) => inspect.run()?,
+            Command::Why(why) => why.run()?,
+            Command::Models(command) => return command.run(),
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// Finds or installs ONNX Runtime and says which.
+fn set_up(explicit: Option<&Path>) -> Result<PathBuf> {
+    let runtime = runtime::find_or_install_with(explicit, &mut |line| eprintln!("{line}"))?;
+    let (version, found) = (&runtime.version, runtime.found.as_str());
+    eprintln!("ONNX Runtime {version}: {} ({found})", runtime.library.display());
+    Ok(runtime.library)
+}
+
+fn init(path: &Path) -> Result<()> {
+    if path.exists() {
+        bail!("{} is there already; name another file or remove it", path.display());
+    }
+    atomic_file::write(path, Config::commented()?.as_bytes())?;
+    println!("{}: every setting at its default; give it with --config", path.display());
+    Ok(())
+}

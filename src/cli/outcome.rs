@@ -1,0 +1,52 @@
+//! How a command ended, as exit code and message.
+
+use std::process::ExitCode;
+
+use anyhow::Error;
+use comfy_table::Table;
+
+use crate::pipeline::QuotaExceeded;
+
+/// The end of a command that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All was done.
+    Done,
+    /// What was examined does not agree.
+    Disagreed,
+    /// A signal stopped it; the number of the signal.
+    Stopped(u8),
+}
+
+/// Exit code of a run with too many rejects.
+const QUOTA: u8 = 3;
+
+impl Outcome {
+    pub(super) fn exit_code(self) -> ExitCode {
+        match self {
+            Outcome::Done => ExitCode::SUCCESS,
+            Outcome::Disagreed => ExitCode::FAILURE,
+            Outcome::Stopped(signal) => ExitCode::from(128 + signal),
+        }
+    }
+}
+
+/// Says what went wrong.
+pub(super) fn failed(error: &Error) -> ExitCode {
+    if let Some(exceeded) = error.chain().find_map(|e| e.downcast_ref::<QuotaExceeded>()) {
+        eprintln!("{}", reasons(exceeded));
+        eprintln!("error: {exceeded}");
+        return ExitCode::from(QUOTA);
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn reasons(exceeded: &QuotaExceeded) -> Table {
+    let mut table = Table::new();
+    table.set_header(["reason", "rows", "for example"]);
+    for (reason, (rows, detail)) in &exceeded.reasons {
+        table.add_row([*reason, &rows.to_string(), detail]);
+    }
+    table
+}

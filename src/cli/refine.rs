@@ -1,0 +1,292 @@
+//! `recaption refine` and `recaption demo`: open everything, run the pipeline, say how it went.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::cli::look;
+use crate::cli::outcome::Outcome;
+use crate::cli::progress::Display;
+use crate::cli::progress::Style;
+use crate::cli::run_folder;
+use crate::cli::run_folder::Retry;
+use crate::cli::run_folder::RunFolder;
+use crate::cli::run_folder::Work;
+use crate::cli::set_up;
+use crate::cli::settings::Settings;
+use crate::config::Config;
+use crate::describe::Describer;
+use crate::fetch::Fetcher;
+use crate::perceive::Models;
+use crate::perceive::OnnxRuntime;
+use crate::perceive::Perceiver;
+use crate::pipeline;
+use crate::pipeline::Progress;
+use crate::pipeline::Stages;
+use crate::pipeline::Stop;
+use crate::report;
+use crate::source::Source;
+
+#[derive(Args)]
+pub(super) struct Refine {
+    /// Folders of images, parquet, csv, tsv, jsonl or webdataset files, or globs of them.
+    #[arg(required = true)]
+    input: Vec<String>,
+    /// The run folder; the same command continues an interrupted run.
+    #[arg(short, long, value_name = "RUN")]
+    output: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+    /// Only run rejected rows of finished shards again: those whose reason may pass, or all.
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "retryable")]
+    retry_rejects: Option<Retry>,
+    /// Print what would be done and whether everything needed is there, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Progress and results as JSON, an object a line, on standard output.
+    #[arg(long)]
+    json: bool,
+    /// The ONNX Runtime library to use.
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+    /// Print a table of so many refined rows at the end.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    show: usize,
+}
+
+/// Everything a run needs that is opened before it begins.
+struct Opened {
+    config: Config,
+    source: Source,
+    models: Models,
+    describer: Describer,
+}
+
+/// Runs on network threads of its own: requests and signals.
+const NETWORK_THREADS: usize = 2;
+
+impl Refine {
+    /// The example dataset with the example models.
+    pub(super) fn of_example(output: PathBuf) -> Result<Refine> {
+        let examples = Path::new("examples");
+        if !examples.join("demo").is_dir() {
+            bail!("examples/demo is not here; run the demo from the root of the repository");
+        }
+        let model = |name: &str| examples.join("models").join(name);
+        let settings = Settings::of_models(model("tagger"), model("detector"), model("captioner"));
+        Ok(Refine {
+            input: vec![examples.join("demo").display().to_string()],
+            output,
+            settings,
+            retry_rejects: None,
+            dry_run: false,
+            json: false,
+            onnxruntime: None,
+            show: 10,
+        })
+    }
+
+    pub(super) fn run(mut self) -> Result<Outcome> {
+        let config = std::mem::take(&mut self.settings).resolve()?;
+        let folder = RunFolder::new(&self.output);
+        if self.dry_run {
+            return self.plan(&folder, config);
+        }
+        let _lock = folder.lock()?;
+        let opened = self.open(&folder, config)?;
+        let Opened { config, source, models, describer } = &opened;
+        folder.claim(&self.input, config, source, models, describer)?;
+        let work = folder.work(source, config, self.retry_rejects)?;
+        self.announce(&work, source);
+        let outcome = self.refine(&opened, &work)?;
+        self.summarise(&folder)?;
+        Ok(outcome)
+    }
+
+    fn open(&self, folder: &RunFolder, config: Config) -> Result<Opened> {
+        let source = folder.source(&self.input, &config)?;
+        let models = Models::open(&config.perceive)?;
+        let requests = folder.path.join("requests.sqlite");
+        let describer = Describer::open(&config.describe, &requests)?;
+        Ok(Opened { config, source, models, describer })
+    }
+
+    fn refine(&self, opened: &Opened, work: &Work) -> Result<Outcome> {
+        let Opened { config, source, models, describer } = opened;
+        if work.todo.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let perceivers = self.perceivers(config, models)?;
+        let network = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(NETWORK_THREADS)
+            .enable_all()
+            .build()
+            .context("cannot start the threads of the network")?;
+        let (stop, signal) = (Stop::default(), Arc::new(AtomicU8::new(0)));
+        listen(&network, &stop, &signal)?;
+        let fetcher = source.plan().has_urls().then(|| Fetcher::new(&config.fetch)).transpose()?;
+        let stages = Stages {
+            source,
+            fetcher: fetcher.map(|fetcher| (fetcher, network.handle().clone())),
+            limits: &config.decode,
+            store: &config.store,
+            dedup: &config.dedup,
+            perceivers,
+            batch: config.perceive.batch,
+            describer,
+            audit: &config.audit,
+            format: config.shard.format,
+            quota: &config.quota,
+        };
+        let progress = Arc::new(Progress::default());
+        let display = Display::start(Style::of(self.json), progress.clone(), work.rows);
+        let before: u64 = work.finished.iter().map(|marker| marker.rows_read).sum();
+        let again = work.todo.iter().filter_map(|todo| todo.again.as_ref());
+        let again: u64 = again.map(|again| again.rows.len() as u64).sum();
+        progress.begin(work.rows, before - again);
+        let run =
+            pipeline::run(&self.output, stages, &work.todo, &progress, &stop, &mut |marker| {
+                display.shard(marker);
+            });
+        drop(display);
+        network.shutdown_background();
+        run?;
+        Ok(match signal.load(Ordering::Relaxed) {
+            0 => Outcome::Done,
+            signal => Outcome::Stopped(signal),
+        })
+    }
+
+    fn perceivers(&self, config: &Config, models: &Models) -> Result<Vec<Perceiver>> {
+        let workers = config.run.workers;
+        let workers =
+            workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if models.folders().count() == 0 {
+            return Ok((0..workers).map(|_| Perceiver::without_models(models)).collect());
+        }
+        let runtime = OnnxRuntime::load(&set_up(self.onnxruntime.as_deref())?)?;
+        (0..workers).map(|_| Perceiver::load(&runtime, models)).collect()
+    }
+
+    /// `--dry-run`: what would be done. Nothing is written, not even the folder.
+    fn plan(&self, folder: &RunFolder, config: Config) -> Result<Outcome> {
+        let source = folder.source(&self.input, &config)?;
+        let models = Models::open(&config.perceive)?;
+        // A store in memory: asking what would be done must not create a file.
+        let describer = Describer::open(&config.describe, Path::new(":memory:"))?;
+        folder.is_same(&run_folder::identity(&self.input, &config, &models, &describer)?)?;
+        let work = folder.work(&source, &config, self.retry_rejects)?;
+        let plan = source.plan();
+        let folders: Vec<String> = models
+            .folders()
+            .map(|folder| {
+                format!("{} {} ({})", folder.kind.as_str(), folder.label, folder.path.display())
+            })
+            .collect();
+        let writer = describer.probe();
+        let writer_says = match &writer {
+            Ok(line) => line.clone(),
+            Err(error) => format!("not ready: {error:#}"),
+        };
+        if self.json {
+            let plan = json!({
+                "event": "plan",
+                "rows": work.rows,
+                "shards": work.shards,
+                "shards_done": work.finished.len(),
+                "shards_to_do": work.todo.len(),
+                "format": plan.format,
+                "columns": plan.mapping,
+                "models": folders,
+                "writer": writer_says,
+                "ready": writer.is_ok(),
+            });
+            println!("{plan}");
+        } else {
+            println!("input    {} {} rows in {} files", plan.rows, plan.format, plan.files.len());
+            println!("columns  {}", plan.mapping);
+            println!(
+                "shards   {} of at most {} rows; {} done, {} to do",
+                work.shards,
+                config.run.rows_per_shard,
+                work.finished.len(),
+                work.todo.len()
+            );
+            let none = "no models: pictures get no tags and no captions".to_owned();
+            for line in if folders.is_empty() { vec![none] } else { folders } {
+                println!("model    {line}");
+            }
+            println!("writer   {writer_says}");
+        }
+        Ok(if writer.is_ok() { Outcome::Done } else { Outcome::Disagreed })
+    }
+
+    fn announce(&self, work: &Work, source: &Source) {
+        let (todo, done) = (work.todo.len(), work.finished.len());
+        if self.json {
+            let plan = json!({
+                "event": "plan", "rows": work.rows, "shards": work.shards,
+                "shards_done": done, "shards_to_do": todo,
+            });
+            println!("{plan}");
+        } else {
+            eprintln!(
+                "{} rows of {} in {} shards, {done} done, {todo} to do; columns: {}",
+                work.rows,
+                source.plan().format,
+                work.shards,
+                source.plan().mapping
+            );
+        }
+    }
+
+    fn summarise(&self, folder: &RunFolder) -> Result<()> {
+        let started = Instant::now();
+        let report = report::write(&folder.path)?;
+        tracing::debug!("the report took {:?}", started.elapsed());
+        if self.json {
+            let summary = look::summary(&folder.path)?;
+            println!("{}", json!({"event": "done", "summary": summary, "report": report}));
+            return Ok(());
+        }
+        if self.show > 0 {
+            println!("{}", look::rows(&folder.path, self.show)?);
+        }
+        println!("{}", look::reasons(&folder.path)?);
+        println!("shards: {}\nreport: {}", folder.path.display(), report.display());
+        Ok(())
+    }
+}
+
+/// The first signal asks for an orderly end, the second ends the process.
+fn listen(network: &Runtime, stop: &Stop, signal: &Arc<AtomicU8>) -> Result<()> {
+    use tokio::signal::unix::SignalKind;
+    let _inside = network.enter();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = tokio::signal::unix::signal(kind).context("cannot listen for signals")?;
+        let number = u8::try_from(kind.as_raw_value()).unwrap_or(0);
+        let (stop, signal) = (stop.clone(), signal.clone());
+        network.spawn(async move {
+            signals.recv().await;
+            eprintln!(
+                "stopping: what is under way is finished and kept where it can be; the same command \
+                 continues. Once more ends at once."
+            );
+            signal.store(number, Ordering::Relaxed);
+            stop.stop();
+            signals.recv().await;
+            std::process::exit(128 + i32::from(number));
+        });
+    }
+    Ok(())
+}
