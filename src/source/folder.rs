@@ -67,9 +67,9 @@ pub(super) fn survey(roots: &[PathBuf], config: &Config, listings: &Listings) ->
 
 fn metadata_of(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = Vec::new();
-    for entry in inputs::walk(root) {
-        let path = entry?.into_path();
-        if root.is_dir() && inputs::is_metadata(&path) && path.is_file() {
+    for path in inputs::walk(root) {
+        let path = path?;
+        if root.is_dir() && inputs::is_metadata(&path) {
             ensure!(
                 !found.iter().any(|other| other.parent() == path.parent()),
                 "{} lies beside another metadata file, and each picture may be a row only once; \
@@ -144,9 +144,9 @@ fn described<'a>(
             Ok(cells) => cells,
             Err(detail) => return Ok(columns::malformed(&place, detail)),
         };
-        let name = plan.columns.image.as_ref().and_then(|column| cells.remove(column));
+        let name = plan.mapping.image.as_ref().and_then(|column| cells.remove(column));
         let name = name.and_then(|name| name.as_str().map(str::to_owned));
-        let mut row = Row::from_object(cells, &plan.columns, &plan.extra);
+        let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
         row.image = named(folder, name.as_deref());
         let key = name.map(|name| inputs::key(&metadata.prefix, Path::new(&name)));
         row.key = row.key.filter(|key| !key.is_empty()).or(key);

@@ -126,7 +126,7 @@ pub struct Plan {
     /// What the inputs are.
     pub format: Format,
     /// Which column is what.
-    pub columns: Mapping,
+    pub mapping: Mapping,
     /// Columns that are carried through.
     pub extra: Vec<ExtraColumn>,
     /// The files, in order.
@@ -183,7 +183,7 @@ impl Source {
         let rows = rows.context("the files say that they have more rows than can be counted")?;
         ensure!(rows > 0, "{} has no rows", inputs::names(&paths));
         let extra = columns::extra(&columns, &mapping)?;
-        Ok(Source { listings, ..Source::of(Plan { format, columns: mapping, extra, files, rows }) })
+        Ok(Source { listings, ..Source::of(Plan { format, mapping, extra, files, rows }) })
     }
 
     /// The inputs of a plan that was made before, not looked through again.
@@ -218,12 +218,6 @@ impl Source {
     /// What is known about the inputs.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// Whether pictures have to be fetched. In folders and tars they are at hand, whatever urls say.
-    pub fn needs_fetch(&self) -> bool {
-        let has_urls = self.plan.columns.url.is_some();
-        has_urls && matches!(self.plan.format, Format::Parquet | Format::Table)
     }
 
     /// The items of these rows. Reading all ranges in order costs one pass over the files.
@@ -275,6 +269,13 @@ impl Iterator for Counted<'_> {
 }
 
 impl Plan {
+    /// Whether rows may have to be fetched. The pictures of folders and tars are at hand: their urls
+    /// only say where they were.
+    pub fn has_urls(&self) -> bool {
+        let may_lack_pictures = matches!(self.format, Format::Parquet | Format::Table);
+        may_lack_pictures && self.mapping.url.is_some()
+    }
+
     /// The files that hold these rows, with the rows of each.
     fn parts(&self, rows: Range<u64>) -> Vec<(&PlannedFile, Range<u64>)> {
         let mut parts = Vec::new();

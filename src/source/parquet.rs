@@ -141,7 +141,7 @@ impl Batches {
             .with_batch_size(batch_rows(row_bytes))
             .with_offset(usize::try_from(offset)?);
         let batches = guarded(|| Ok(builder.build()?)).with_context(|| damaged(path))?;
-        let (mapping, extra) = (plan.columns.clone(), plan.extra.clone());
+        let (mapping, extra) = (plan.mapping.clone(), plan.extra.clone());
         let ready = VecDeque::new();
         Ok(Batches { path: path.to_owned(), batches, mapping, extra, ready, row })
     }

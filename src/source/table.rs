@@ -80,7 +80,7 @@ pub(super) fn read<'a>(
     Ok(Box::new(rows.map(|row| {
         let (place, row) = row?;
         Ok(match row {
-            Ok(row) => Row::from_object(row, &plan.columns, &plan.extra).into_item(&place),
+            Ok(row) => Row::from_object(row, &plan.mapping, &plan.extra).into_item(&place),
             Err(detail) => columns::malformed(&place, detail),
         })
     })))

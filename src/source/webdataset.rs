@@ -141,11 +141,11 @@ fn item(place: &Place, plan: &Plan, prefix: &str) -> Item {
         Err(error) => (Extra::new(), Some((Reason::RowMalformed, format!("{error:#}")))),
     };
     let key = inputs::key(prefix, Path::new(&place.key));
-    let mut row = Row::from_object(cells, &plan.columns, &plan.extra);
+    let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
     row.key = row.key.filter(|key| !key.is_empty()).or_else(|| Some(key.clone()));
     row.image = match place.trouble.clone().or(trouble) {
         Some((reason, detail)) => Cell::nothing(reason, detail),
-        None => image(place, plan.columns.image.as_deref()),
+        None => image(place, plan.mapping.image.as_deref()),
     };
     row.text = text(place).or(row.text);
     columns::into_item_at_hand(row, &key)

@@ -26,7 +26,7 @@ fn metadata_names_pictures_and_their_texts() {
     ]);
     let source = open(&[dir.path().to_owned()]).unwrap();
     assert_eq!(source.plan().format, Format::Folder);
-    assert!(!source.needs_fetch());
+    assert!(!source.plan().has_urls());
     let items = items(&source);
     let told: Vec<String> = items.iter().map(tell).collect();
     assert_eq!(
@@ -98,6 +98,22 @@ fn metadata_reaches_nothing_outside_its_folder() {
         assert!(detail(item).contains("is not below the folder"), "{item:?}");
         assert!(!item.key.contains("..") && !item.key.starts_with('/'), "{}", item.key);
     }
+}
+
+#[test]
+fn a_link_to_nothing_is_a_row_and_odd_names_are_names() {
+    let dir = folder_of(&[("_DSC1.jpg", PIXELS), ("__MACOSX/x.jpg", PIXELS), ("ä b.jpg", PIXELS)]);
+    std::os::unix::fs::symlink("nowhere", dir.path().join("a.jpg")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("_DSC1.jpg"), dir.path().join("b.jpg")).unwrap();
+    assert_eq!(
+        told(dir.path()),
+        [
+            "_DSC1|-|9 bytes _DSC1.jpg",
+            "a|-|image file is missing",
+            "b|-|9 bytes b.jpg",
+            "ä b|-|9 bytes ä b.jpg",
+        ]
+    );
 }
 
 #[test]

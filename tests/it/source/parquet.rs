@@ -119,7 +119,7 @@ fn a_url_is_taken_where_there_is_no_image() {
     ];
     write_parquet(&path, columns, 10);
     assert_eq!(told(&path), ["a|one|http://a.example/1", "b|two|9 bytes -"]);
-    assert!(open(&[path]).unwrap().needs_fetch());
+    assert!(open(&[path]).unwrap().plan().has_urls());
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn laion_columns_are_known_in_every_form() {
     for name in ["a.csv", "b.tsv", "c.jsonl", "d.csv.gz", "e.JSONL.gz"] {
         let source = open(&[dir.path().join(name)]).unwrap();
         assert_eq!(source.plan().format, Format::Table);
-        assert!(source.needs_fetch());
+        assert!(source.plan().has_urls());
         let items = items(&source);
         let told: Vec<String> = items.iter().map(tell).collect();
         assert_eq!(told.len(), 2, "{name}");

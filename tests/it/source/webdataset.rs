@@ -39,7 +39,7 @@ fn what_img2dataset_writes_is_read() {
         ("00000_stats.json", b"{}"),
     ]);
     let source = open(&[dir.path().to_owned()]).unwrap();
-    assert!(!source.needs_fetch());
+    assert!(!source.plan().has_urls());
     let items = items(&source);
     assert_eq!(
         items.iter().map(tell).collect::<Vec<_>>(),
