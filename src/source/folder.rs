@@ -67,9 +67,9 @@ pub(super) fn survey(roots: &[PathBuf], config: &Config, listings: &Listings) ->
 
 fn metadata_of(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = Vec::new();
-    for entry in inputs::walk(root) {
-        let path = entry?.into_path();
-        if root.is_dir() && inputs::is_metadata(&path) && path.is_file() {
+    for path in inputs::walk(root) {
+        let path = path?;
+        if root.is_dir() && inputs::is_metadata(&path) {
             ensure!(
                 !found.iter().any(|other| other.parent() == path.parent()),
                 "{} lies beside another metadata file, and each picture may be a row only once; \

@@ -112,15 +112,25 @@ pub(super) fn is_metadata(path: &Path) -> bool {
     matches!(name, Some("metadata.jsonl" | "metadata.csv"))
 }
 
-/// Everything below a folder, by name, without hidden files and what Spark leaves (`_SUCCESS`).
-/// Links are followed: in a Hub cache every file is one.
-pub(super) fn walk(folder: &Path) -> impl Iterator<Item = Result<DirEntry>> {
-    let is_shown = |entry: &DirEntry| {
-        let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !name.starts_with(['.', '_'])
-    };
+/// All files below a folder, by name. Links are followed: in a Hub cache every file is one. A link
+/// to nothing is a file that is missing, which is for its reader to say.
+pub(super) fn walk(folder: &Path) -> impl Iterator<Item = Result<PathBuf>> {
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
-    walk.into_iter().filter_entry(is_shown).map(|e| e.context("cannot list the input folder"))
+    walk.into_iter().filter_entry(is_shown).filter_map(|entry| match entry {
+        Ok(entry) => entry.file_type().is_file().then(|| Ok(entry.into_path())),
+        Err(error) => match error.path().filter(|path| path.is_symlink() && !path.exists()) {
+            Some(path) if error.depth() > 0 => Some(Ok(path.to_owned())),
+            _ => Some(Err(error).context("cannot list the input folder")),
+        },
+    })
+}
+
+/// Not hidden files, what archivers of other systems add, or what Spark and Delta have not committed.
+fn is_shown(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    let is_hidden = name.starts_with('.') || name.starts_with("__");
+    let is_uncommitted = matches!(&*name, "_temporary" | "_delta_log");
+    entry.depth() == 0 || !(is_hidden || is_uncommitted)
 }
 
 /// A path as it is, else a glob: names may contain the signs of globs.
@@ -185,16 +195,14 @@ fn by_name(path: &Path) -> Option<Format> {
 fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>> {
     let mut kinds: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
     let mut has_metadata = false;
-    for entry in walk(root) {
-        let entry = entry?;
-        let Some(format) = by_name(entry.path()).filter(|_| entry.file_type().is_file()) else {
-            continue;
-        };
-        has_metadata |= is_metadata(entry.path());
+    for path in walk(root) {
+        let path = path?;
+        let Some(format) = by_name(&path) else { continue };
+        has_metadata |= is_metadata(&path);
         let files = kinds.entry(format.as_str()).or_default();
         // Pictures are listed when they are read; there may be a million of them.
-        if format != Format::Folder && !(forced.is_none() && is_account(entry.path())) {
-            files.push(entry.into_path());
+        if format != Format::Folder && !(forced.is_none() && is_account(&path)) {
+            files.push(path);
         }
     }
     let is_listed = |kind: &str, files: &[PathBuf]| kind == "folder" || !files.is_empty();

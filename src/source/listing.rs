@@ -34,12 +34,9 @@ pub(super) struct Listings(Mutex<HashMap<PathBuf, Arc<Listing>>>);
 impl Listing {
     fn make(root: &Path) -> Result<Listing> {
         let (mut pictures, mut described) = (Vec::new(), HashSet::new());
-        for entry in inputs::walk(root) {
-            let entry = entry?;
-            let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            if !entry.file_type().is_file() {
-                continue;
-            }
+        for path in inputs::walk(root) {
+            let path = path?;
+            let path = path.strip_prefix(root).unwrap_or(&path);
             if inputs::is_metadata(path) {
                 described.extend(path.parent().map(Path::to_owned));
             } else if inputs::is_image(path) {

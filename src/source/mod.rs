@@ -179,7 +179,8 @@ impl Source {
             Format::Webdataset => webdataset::survey(&paths, config)?,
         };
         let Survey { files, columns, mapping } = survey;
-        let rows = files.iter().map(|file| file.rows).sum();
+        let rows = files.iter().try_fold(0, |rows, file| u64::checked_add(rows, file.rows));
+        let rows = rows.context("the files say that they have more rows than can be counted")?;
         ensure!(rows > 0, "{} has no rows", inputs::names(&paths));
         let extra = columns::extra(&columns, &mapping)?;
         Ok(Source { listings, ..Source::of(Plan { format, mapping, extra, files, rows }) })
@@ -222,7 +223,8 @@ impl Source {
     /// The items of these rows. Reading all ranges in order costs one pass over the files.
     ///
     /// # Errors
-    /// When the first file of the range cannot be read; later files are errors at their place.
+    /// When the first file of the range cannot be read. What goes wrong later is an error at its
+    /// place, and nothing comes after it.
     pub fn items(&self, rows: Range<u64>) -> Result<Items<'_>> {
         let mut parts = self.plan.parts(rows).into_iter();
         let Some((first, range)) = parts.next() else { return Ok(Box::new(std::iter::empty())) };
@@ -230,7 +232,9 @@ impl Source {
         let rest = parts.flat_map(|(file, range)| {
             self.items_of(file, range).unwrap_or_else(|e| Box::new(std::iter::once(Err(e))))
         });
-        Ok(Box::new(first.chain(rest)))
+        let mut has_failed = false;
+        let is_wanted = move |item: &_| !std::mem::replace(&mut has_failed, Result::is_err(item));
+        Ok(Box::new(first.chain(rest).take_while(is_wanted)))
     }
 
     fn items_of<'a>(&'a self, file: &'a PlannedFile, rows: Range<u64>) -> Result<Items<'a>> {
@@ -247,7 +251,7 @@ impl Source {
 }
 
 /// As many items as the plan says, or an error: a file that ends early would leave rows out of the
-/// ledger. Nothing comes after an error.
+/// ledger.
 struct Counted<'a> {
     items: Items<'a>,
     left: u64,
@@ -260,11 +264,7 @@ impl Iterator for Counted<'_> {
     fn next(&mut self) -> Option<Result<Item>> {
         self.left = self.left.checked_sub(1)?;
         let item = self.items.next();
-        let item = item.unwrap_or_else(|| Err(anyhow!("{} ends early", self.path.display())));
-        if item.is_err() {
-            self.left = 0;
-        }
-        Some(item)
+        Some(item.unwrap_or_else(|| Err(anyhow!("{} ends early", self.path.display()))))
     }
 }
 

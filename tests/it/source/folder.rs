@@ -101,6 +101,22 @@ fn metadata_reaches_nothing_outside_its_folder() {
 }
 
 #[test]
+fn a_link_to_nothing_is_a_row_and_odd_names_are_names() {
+    let dir = folder_of(&[("_DSC1.jpg", PIXELS), ("__MACOSX/x.jpg", PIXELS), ("ä b.jpg", PIXELS)]);
+    std::os::unix::fs::symlink("nowhere", dir.path().join("a.jpg")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("_DSC1.jpg"), dir.path().join("b.jpg")).unwrap();
+    assert_eq!(
+        told(dir.path()),
+        [
+            "_DSC1|-|9 bytes _DSC1.jpg",
+            "a|-|image file is missing",
+            "b|-|9 bytes b.jpg",
+            "ä b|-|9 bytes ä b.jpg",
+        ]
+    );
+}
+
+#[test]
 fn several_folders_do_not_share_keys() {
     let dir = folder_of(&[("x/1.jpg", PIXELS), ("y/1.jpg", PIXELS), ("z/x/1.jpg", PIXELS)]);
     let [x, y, other_x] = ["x", "y", "z/x"].map(|name| dir.path().join(name));

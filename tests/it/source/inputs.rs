@@ -98,3 +98,18 @@ fn a_changed_or_missing_input_is_named() {
     let said = Source::resume(plan).err().unwrap().to_string();
     assert!(said.contains("bare has changed since"), "{said}");
 }
+
+#[test]
+fn nothing_comes_after_an_error() {
+    let dir = folder_of(&[
+        ("1.csv", b"url,text\nu1,t1\nu2,t2\n"),
+        ("2.csv", b"url,text\nu3,t3\n"),
+        ("3.csv", b"url,text\nu4,t4\n"),
+    ]);
+    let source = open(&[dir.path().to_owned()]).unwrap();
+    fs::remove_file(dir.path().join("2.csv")).unwrap();
+    let rows: Vec<_> = source.items(0..4).unwrap().collect();
+    assert_eq!(rows.len(), 3, "two rows and the error");
+    let said = format!("{:#}", rows[2].as_ref().unwrap_err());
+    assert!(rows[1].is_ok() && said.contains("2.csv"), "{said}");
+}
