@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -65,6 +67,39 @@ pub(super) fn names(paths: &[PathBuf]) -> String {
     }
 }
 
+/// What keys of each file or folder begin with: its name without extension, or its whole path where
+/// two have the same name; nothing for a folder that is alone.
+pub(super) fn prefixes(paths: &[PathBuf]) -> Vec<String> {
+    let names: Vec<String> = paths.iter().map(|path| key("", Path::new(&name(path)))).collect();
+    let distinct: HashSet<&String> = names.iter().collect();
+    match paths {
+        [folder] if folder.is_dir() => vec![String::new()],
+        _ if distinct.len() == paths.len() => names,
+        _ => paths.iter().map(|path| slashed("", path)).collect(),
+    }
+}
+
+fn name(path: &Path) -> OsString {
+    // `.` and `..` have no name of their own.
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    whole.file_name().unwrap_or_default().to_owned()
+}
+
+/// A path without its extension as a key.
+pub(super) fn key(prefix: &str, path: &Path) -> String {
+    slashed(prefix, &path.with_extension(""))
+}
+
+/// A path with slashes, whatever the system, and without `.`, `..` and root.
+pub(super) fn slashed(prefix: &str, path: &Path) -> String {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    let prefix = (!prefix.is_empty()).then(|| prefix.to_owned());
+    prefix.into_iter().chain(parts).collect::<Vec<_>>().join("/")
+}
+
 /// Whether the name is that of an image file.
 pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
@@ -77,15 +112,25 @@ pub(super) fn is_metadata(path: &Path) -> bool {
     matches!(name, Some("metadata.jsonl" | "metadata.csv"))
 }
 
-/// Everything below a folder, by name, without hidden files and what Spark leaves (`_SUCCESS`).
-/// Links are followed: in a Hub cache every file is one.
-pub(super) fn walk(folder: &Path) -> impl Iterator<Item = Result<DirEntry>> {
-    let is_shown = |entry: &DirEntry| {
-        let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !name.starts_with(['.', '_'])
-    };
+/// All files below a folder, by name. Links are followed: in a Hub cache every file is one. A link
+/// to nothing is a file that is missing, which is for its reader to say.
+pub(super) fn walk(folder: &Path) -> impl Iterator<Item = Result<PathBuf>> {
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
-    walk.into_iter().filter_entry(is_shown).map(|e| e.context("cannot list the input folder"))
+    walk.into_iter().filter_entry(is_shown).filter_map(|entry| match entry {
+        Ok(entry) => entry.file_type().is_file().then(|| Ok(entry.into_path())),
+        Err(error) => match error.path().filter(|path| path.is_symlink() && !path.exists()) {
+            Some(path) if error.depth() > 0 => Some(Ok(path.to_owned())),
+            _ => Some(Err(error).context("cannot list the input folder")),
+        },
+    })
+}
+
+/// Not hidden files, what archivers of other systems add, or what Spark and Delta have not committed.
+fn is_shown(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    let is_hidden = name.starts_with('.') || name.starts_with("__");
+    let is_uncommitted = matches!(&*name, "_temporary" | "_delta_log");
+    entry.depth() == 0 || !(is_hidden || is_uncommitted)
 }
 
 /// A path as it is, else a glob: names may contain the signs of globs.
@@ -150,15 +195,18 @@ fn by_name(path: &Path) -> Option<Format> {
 fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>> {
     let mut kinds: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
     let mut has_metadata = false;
-    for entry in walk(root) {
-        let entry = entry?;
-        if entry.file_type().is_file() {
-            has_metadata |= is_metadata(entry.path());
-            if let Some(format) = by_name(entry.path()) {
-                kinds.entry(format.as_str()).or_default().push(entry.into_path());
-            }
+    for path in walk(root) {
+        let path = path?;
+        let Some(format) = by_name(&path) else { continue };
+        has_metadata |= is_metadata(&path);
+        let files = kinds.entry(format.as_str()).or_default();
+        // Pictures are listed when they are read; there may be a million of them.
+        if format != Format::Folder && !(forced.is_none() && is_account(&path)) {
+            files.push(path);
         }
     }
+    let is_listed = |kind: &str, files: &[PathBuf]| kind == "folder" || !files.is_empty();
+    kinds.retain(|kind, files| is_listed(kind, files));
     let format = match forced {
         Some(format) => format,
         None => folder_format(root, &kinds, has_metadata)?,
@@ -169,6 +217,12 @@ fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>>
     let files = kinds.remove(format.as_str()).unwrap_or_default();
     ensure!(!files.is_empty(), "{} holds no {format} files", root.display());
     files.into_iter().map(|path| Ok((file(&path, Some(format))?, path))).collect()
+}
+
+/// Whether this is the account that img2dataset writes beside the tar or folder of a shard.
+fn is_account(path: &Path) -> bool {
+    let is_parquet = path.extension().is_some_and(|extension| extension == "parquet");
+    is_parquet && (path.with_extension("tar").is_file() || path.with_extension("").is_dir())
 }
 
 /// The one kind of files in a folder. Metadata decides for images, whatever else lies there.

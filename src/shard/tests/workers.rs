@@ -14,12 +14,12 @@ proptest! {
     ) {
         for format in FORMATS {
             let (run, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-            let old: Vec<Outcome> = rows.iter().map(|(old, _)| old.clone()).collect();
+            let (old, _): (Vec<Outcome>, Vec<Outcome>) = rows.iter().cloned().unzip();
             let old = write(&run, format, &old);
             let mut mended = Writer::rewrite(run.path(), &old, &extra_columns()).unwrap();
             let mut expected = Vec::new();
             for (old, again) in &rows {
-                // A reject whose address is null is done again, so that both paths are gone.
+                // A reject whose address is null is done again, so that both ways are taken.
                 let kept = !matches!(old, Err((item, _)) if item.url.is_none());
                 if kept {
                     mended.keep().unwrap();
