@@ -34,9 +34,9 @@ fn the_ledger_adds_up_and_a_lost_marker_gives_the_same_bytes() {
     let output = refine(dir.path());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let first = markers(dir.path());
-    assert_eq!(first.iter().map(|m| m.rows_read).sum::<usize>(), 64);
+    assert_eq!(first.iter().map(|m| m.rows_read).sum::<u64>(), 64);
     assert!(first.iter().all(|m| m.refined + m.rejected == m.rows_read));
-    assert!(first.iter().map(|m| m.refined).sum::<usize>() > 60);
+    assert!(first.iter().map(|m| m.refined).sum::<u64>() > 60);
 
     fs::remove_file(shard::marker_path(dir.path(), 2)).unwrap();
     assert!(refine(dir.path()).status.success());

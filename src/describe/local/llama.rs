@@ -36,6 +36,26 @@ pub(super) enum Weights {
     Packed,
 }
 
+impl Weights {
+    /// How so many weights are best kept.
+    pub(super) fn fitting(weights: usize) -> Weights {
+        /// A gigabyte as f32: a machine that holds a run's pictures has that to spare.
+        const MOST_UNPACKED: usize = 1 << 28;
+        match weights <= MOST_UNPACKED {
+            true => Weights::Unpacked,
+            false => Weights::Packed,
+        }
+    }
+
+    /// The word for provenance: replies differ between the two.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Weights::Unpacked => "f32",
+            Weights::Packed => "packed",
+        }
+    }
+}
+
 /// The network. Shared by threads; what changes is in [`Past`].
 pub(super) struct Llama {
     pub(super) shape: Shape,
@@ -85,7 +105,19 @@ pub(super) struct Step<'a> {
     pub(super) tokens: &'a [u32],
 }
 
+impl Past {
+    /// Makes a slot as it was when new.
+    pub(super) fn clear(&self, slot: usize) -> Result<()> {
+        for slots in self.blocks.iter().flat_map(|(keys, values)| [keys, values]) {
+            let slot = slots.narrow(0, slot, 1)?;
+            slot.slice_set(&slot.zeros_like()?, 2, 0)?;
+        }
+        Ok(())
+    }
+}
+
 impl Llama {
+    /// Reads every weight of the file.
     pub(super) fn load(gguf: &mut Gguf, weights: Weights) -> Result<Llama> {
         let shape = gguf.shape.clone();
         let (width, words) = (shape.width, [shape.vocabulary, shape.width]);
