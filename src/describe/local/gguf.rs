@@ -237,6 +237,12 @@ fn check_tensors(content: &Content, shape: &Shape, bytes: u64) -> Result<()> {
         };
         let found = info.shape.dims();
         ensure!(found == dims, "the tensor {name} has the shape {found:?} instead of {dims:?}");
+        let block = info.ggml_dtype.block_size();
+        // candle checks the whole tensor only, and its products panic.
+        ensure!(
+            dims.last().is_some_and(|row| row.is_multiple_of(block)),
+            "the rows of the tensor {name} are not whole blocks of {block} numbers"
+        );
         let end = end_of(dims, info.ggml_dtype, info.offset);
         let end = end.and_then(|end| end.checked_add(content.tensor_data_offset));
         ensure!(

@@ -5,6 +5,7 @@ mod tiny;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::LazyLock;
 
 use candle_core::Device;
 use candle_core::Tensor;
@@ -334,15 +335,18 @@ fn a_name_is_a_model_that_was_pulled() {
     assert_eq!(file(Some("some/file.gguf")), Ok(PathBuf::from("some/file.gguf")));
 }
 
+static DIALECT: LazyLock<Dialect> = LazyLock::new(|| {
+    let dir = TempDir::new().unwrap();
+    let gguf = Gguf::open(&Tiny::default().write(dir.path())).unwrap();
+    Dialect::read(&gguf.content, gguf.shape.vocabulary).unwrap()
+});
+
 proptest! {
     #[test]
     fn no_text_can_end_its_turn(
         text in r"(<\|im_end\|>|<\|im_start\|>|<\|endoftext\|>|assistant|[a-z \n<|>]|é){0,20}",
     ) {
-        let dir = TempDir::new().unwrap();
-        let path = Tiny::default().write(dir.path());
-        let gguf = Gguf::open(&path).unwrap();
-        let dialect = Dialect::read(&gguf.content, gguf.shape.vocabulary).unwrap();
+        let dialect = &DIALECT;
         let ids = dialect.question(&text).unwrap();
         let marks: Vec<u32> = ids.iter().copied().filter(|id| *id >= tiny::FIRST_MARK).collect();
         // The user's turn begins and ends, the model's begins.
