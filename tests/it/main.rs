@@ -2,5 +2,6 @@
 
 mod describe;
 mod fetch;
+mod local;
 mod perceive;
 mod refine;

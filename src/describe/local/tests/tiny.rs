@@ -78,7 +78,7 @@ impl Tiny {
     /// Fewer tokens in the network than in the tokenizer.
     pub(super) fn shrink_vocabulary(&mut self) {
         let words = self.tensors["token_embd.weight"].narrow(0, 0, 128).unwrap();
-        self.tensors.insert("token_embd.weight".to_owned(), words.copy().unwrap());
+        self.tensors.insert("token_embd.weight".to_owned(), words.force_contiguous().unwrap());
     }
 
     fn pack(&self, tensor: &Tensor) -> QTensor {
