@@ -134,7 +134,7 @@ impl Refine {
             .context("cannot start the threads of the network")?;
         let (stop, signal) = (Stop::default(), Arc::new(AtomicU8::new(0)));
         listen(&network, &stop, &signal)?;
-        let fetcher = source.needs_fetch().then(|| Fetcher::new(&config.fetch)).transpose()?;
+        let fetcher = source.plan().has_urls().then(|| Fetcher::new(&config.fetch)).transpose()?;
         let stages = Stages {
             source,
             fetcher: fetcher.map(|fetcher| (fetcher, network.handle().clone())),
@@ -206,7 +206,7 @@ impl Refine {
                 "shards_done": work.finished.len(),
                 "shards_to_do": work.todo.len(),
                 "format": plan.format,
-                "columns": plan.columns,
+                "columns": plan.mapping,
                 "models": folders,
                 "writer": writer_says,
                 "ready": writer.is_ok(),
@@ -214,7 +214,7 @@ impl Refine {
             println!("{plan}");
         } else {
             println!("input    {} {} rows in {} files", plan.rows, plan.format, plan.files.len());
-            println!("columns  {}", plan.columns);
+            println!("columns  {}", plan.mapping);
             println!(
                 "shards   {} of at most {} rows; {} done, {} to do",
                 work.shards,
@@ -245,7 +245,7 @@ impl Refine {
                 work.rows,
                 source.plan().format,
                 work.shards,
-                source.plan().columns
+                source.plan().mapping
             );
         }
     }

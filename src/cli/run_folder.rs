@@ -112,7 +112,7 @@ impl RunFolder {
             "identity": identity,
             "config": config,
             "rows": source.plan().rows,
-            "columns": source.plan().columns.to_string(),
+            "columns": source.plan().mapping.to_string(),
             "models": folders,
             "writer": describer.provenance(),
         });

@@ -1,5 +1,6 @@
 //! What the first bytes, the header and the finished pixels must be like.
 
+use image::ColorType;
 use image::ImageFormat;
 
 use super::Limits;
@@ -17,12 +18,13 @@ pub(super) fn format_of(bytes: &[u8]) -> Result<ImageFormat, Reject> {
         return Ok(format);
     }
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]).to_ascii_lowercase();
-    let head = head.trim_start();
-    Err(if head.contains("<svg") {
-        reject(Reason::NotRaster, "SVG text")
-    } else if head.starts_with("<!doctype") || head.starts_with("<html") {
+    let head = head.trim_start_matches('\u{feff}').trim_start();
+    let starts = |words: &[&str]| words.iter().any(|word| head.starts_with(word));
+    Err(if starts(&["<!doctype html", "<html", "<head", "<body"]) {
         reject(Reason::NotAnImage, "HTML")
-    } else if head.starts_with('{') || head.starts_with('[') {
+    } else if starts(&["<"]) && head.contains("<svg") {
+        reject(Reason::NotRaster, "SVG text")
+    } else if starts(&["{", "["]) {
         reject(Reason::NotAnImage, "JSON")
     } else {
         reject(Reason::NotAnImage, "unknown format")
@@ -39,7 +41,7 @@ pub(super) fn dimensions(width: u32, height: u32, limits: &Limits) -> Result<(),
     if long as f32 / short.max(1) as f32 > limits.max_aspect {
         return Err(reject(Reason::ExtremeAspect, size));
     }
-    if short < limits.min_side {
+    if short < limits.min_side.max(1) {
         return Err(reject(Reason::TooSmall, size));
     }
     Ok(())
@@ -54,19 +56,74 @@ pub(super) fn whole(bytes: &[u8], format: ImageFormat) -> Result<(), Reject> {
     Err(reject(Reason::Corrupt, "truncated JPEG"))
 }
 
-/// Walks the segments (an EXIF thumbnail has its own end marker inside one) to the first scan.
+/// Whether the bytes may be stored as they are: a format that every reader takes, 8 bits, RGB or
+/// grey, one frame. (Alpha and orientation are judged where they are known.)
+pub(super) fn plain(bytes: &[u8], format: ImageFormat, color: ColorType) -> bool {
+    let eight_bits = color.bytes_per_pixel() == color.channel_count();
+    eight_bits
+        && match format {
+            ImageFormat::Jpeg => jpeg_components(bytes).is_some_and(|n| n == 1 || n == 3),
+            ImageFormat::Png => !png_is_animated(bytes),
+            ImageFormat::WebP => !webp_is_animated(bytes),
+            _ => false,
+        }
+}
+
 fn jpeg_ends(bytes: &[u8]) -> bool {
+    let scan = jpeg_segments(bytes).find(|segment| segment.marker == SCAN);
+    scan.is_some_and(|scan| bytes[scan.at..].windows(2).any(|pair| pair == [0xff, 0xd9]))
+}
+
+/// 1 for grey, 3 for colour, 4 for print.
+fn jpeg_components(bytes: &[u8]) -> Option<u8> {
+    let is_frame = |marker| matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(&marker);
+    let frame = jpeg_segments(bytes).find(|segment| is_frame(segment.marker))?;
+    bytes.get(frame.at + 9).copied()
+}
+
+/// Start of scan; compressed data follow, and no segment that can be stepped over.
+const SCAN: u8 = 0xda;
+
+struct Segment {
+    /// Where its 0xff is.
+    at: usize,
+    marker: u8,
+}
+
+/// The segments up to the first scan (an EXIF thumbnail has markers of its own inside one).
+fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = Segment> {
     let mut at = 2;
-    while let Some(&[marker_start, marker, high, low]) = bytes.get(at..at + 4) {
-        if marker_start != 0xff {
-            return false;
+    std::iter::from_fn(move || {
+        // Any number of fill bytes may come before a marker.
+        while bytes.get(at..at + 2) == Some(&[0xff, 0xff]) {
+            at += 1;
         }
-        if marker == 0xda {
-            return bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]);
+        let &[0xff, marker, high, low] = bytes.get(at..at + 4)? else { return None };
+        let segment = Segment { at, marker };
+        at = match marker {
+            SCAN => bytes.len(),
+            _ => at + 2 + usize::from(u16::from_be_bytes([high, low])),
+        };
+        Some(segment)
+    })
+}
+
+/// `acTL` comes before the first pixels or not at all.
+fn png_is_animated(bytes: &[u8]) -> bool {
+    let mut at = 8;
+    while let Some(&[a, b, c, d, ref name @ ..]) = bytes.get(at..at + 8) {
+        match name {
+            b"acTL" => return true,
+            b"IDAT" => return false,
+            _ => at = at.saturating_add(u32::from_be_bytes([a, b, c, d]) as usize + 12),
         }
-        at += if marker == 0xff { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };
     }
     false
+}
+
+/// A flag of the extended header.
+fn webp_is_animated(bytes: &[u8]) -> bool {
+    bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & 2 != 0)
 }
 
 /// One colour says nothing.

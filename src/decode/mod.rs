@@ -8,11 +8,15 @@ mod store;
 mod view;
 
 use std::io::Cursor;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use image::DynamicImage;
 use image::ImageDecoder;
+use image::ImageError;
 use image::ImageFormat;
 use image::ImageReader;
+use image::metadata::Orientation;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -56,54 +60,114 @@ impl Default for Limits {
     }
 }
 
+/// Bytes of a pixel at most: RGBA of 16 bits.
+const DEEPEST_PIXEL: u64 = 8;
+
+/// What decoders may allocate beside the pixels: tables, compressed strips, metadata.
+const DECODER_OVERHEAD: u64 = 64 << 20;
+
+impl Limits {
+    /// Decoders that unpack something before the pixels (compressed metadata, a frame larger than
+    /// its screen) are stopped by this.
+    fn of_decoders(&self) -> image::Limits {
+        let mut limits = image::Limits::no_limits();
+        let pixels = self.max_pixels.saturating_mul(DEEPEST_PIXEL);
+        limits.max_alloc = Some(pixels.saturating_add(DECODER_OVERHEAD));
+        limits
+    }
+}
+
 /// How the bytes were encoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoding {
     /// The format, told from the bytes.
     pub format: ImageFormat,
-    /// Whether showing the bytes as they are shows the same upright, opaque picture.
+    /// Whether showing the bytes as they are shows the same upright, opaque picture and nothing
+    /// more, in a form that every reader takes: 8 bits, RGB or grey, one frame.
     pub as_shown: bool,
 }
 
 /// Decodes to upright RGB over white; the first frame of animations.
+///
+/// # Errors
+/// Whatever is wrong with the bytes is a reject, a decoder that panics on them included.
 pub fn upright(bytes: &[u8], limits: &Limits) -> Result<(Pixels, Encoding), Reject> {
+    surviving(|| decode(bytes, limits))
+}
+
+/// Decoders are large, and what they read is hostile: a panic in one is the end of one picture, not
+/// of the run. (Nothing outlives the panic that could be half done: the work owns all it changes.)
+fn surviving<T>(work: impl FnOnce() -> Result<T, Reject>) -> Result<T, Reject> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(reject(Reason::Corrupt, format!("the decoder panicked: {words}")))
+    })
+}
+
+fn decode(bytes: &[u8], limits: &Limits) -> Result<(Pixels, Encoding), Reject> {
     let format = check::format_of(bytes)?;
-    let corrupt = |e: image::ImageError| reject(Reason::Corrupt, e.to_string());
-    let reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut decoder = reader.into_decoder().map_err(corrupt)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits.of_decoders());
+    let mut decoder = reader.into_decoder().map_err(refused)?;
     let (width, height) = decoder.dimensions();
     check::dimensions(width, height, limits)?;
     check::whole(bytes, format)?;
-    let orientation = decoder.orientation().map_err(corrupt)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
-    let turned = orientation != image::metadata::Orientation::NoTransforms;
+    // Metadata that cannot be read is no reason to lose the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(refused)?;
+    let turned = orientation != Orientation::NoTransforms;
     picture.apply_orientation(orientation);
-    let transparent = picture.color().has_alpha();
-    let pixels = over_white(picture)?;
+    let plain = check::plain(bytes, format, picture.color());
+    let (pixels, opaque) = over_white(picture)?;
     check::not_blank(&pixels)?;
-    let plain = matches!(format, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP);
-    Ok((pixels, Encoding { format, as_shown: plain && !turned && !transparent }))
+    Ok((pixels, Encoding { format, as_shown: plain && opaque && !turned }))
 }
 
-/// Alpha over white, as a page would show it; a picture with no opaque pixel at all is blank.
-fn over_white(picture: DynamicImage) -> Result<Pixels, Reject> {
+fn refused(error: ImageError) -> Reject {
+    let reason = match &error {
+        ImageError::Unsupported(_) => Reason::UnsupportedFormat,
+        _ => Reason::Corrupt,
+    };
+    reject(reason, error.to_string())
+}
+
+/// Alpha over white, as a page would show it, and whether there was none; a picture with no opaque
+/// pixel at all is blank.
+fn over_white(picture: DynamicImage) -> Result<(Pixels, bool), Reject> {
     let (width, height) = (picture.width(), picture.height());
     if !picture.color().has_alpha() {
-        return Ok(Pixels { width, height, rgb: picture.into_rgb8().into_raw() });
+        return Ok((Pixels { width, height, rgb: picture.into_rgb8().into_raw() }, true));
     }
     let rgba = picture.into_rgba8().into_raw();
-    if rgba.chunks_exact(4).all(|p| p[3] == 0) {
+    let mut alphas = rgba.iter().skip(3).step_by(4);
+    let opaque = alphas.clone().all(|&alpha| alpha == 255);
+    if alphas.all(|&alpha| alpha == 0) {
         return Err(reject(Reason::Blank, "fully transparent"));
     }
-    let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
-    for p in rgba.chunks_exact(4) {
-        let alpha = u32::from(p[3]);
-        let blend = |c: u8| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        rgb.extend([blend(p[0]), blend(p[1]), blend(p[2])]);
+    let mut rgb = vec![0; rgba.len() / 4 * 3];
+    for (shown, pixel) in rgb.chunks_exact_mut(3).zip(rgba.chunks_exact(4)) {
+        let alpha = u32::from(pixel[3]);
+        for (shown, &ink) in shown.iter_mut().zip(pixel) {
+            *shown = ((u32::from(ink) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        }
     }
-    Ok(Pixels { width, height, rgb })
+    Ok((Pixels { width, height, rgb }, opaque))
 }
 
 fn reject(reason: Reason, detail: impl Into<String>) -> Reject {
     Reject::new(Stage::Decode, reason, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_is_the_end_of_one_picture() {
+        let numbers: Vec<u8> = Vec::new();
+        let reject = surviving(|| Ok(numbers[3])).unwrap_err();
+        assert_eq!((reject.stage, reject.reason), (Stage::Decode, Reason::Corrupt));
+        assert!(reject.detail.contains("index out of bounds"), "{}", reject.detail);
+    }
 }

@@ -216,11 +216,9 @@ fn first_copies<'a>(
         if row.shard != known.0 {
             known = (row.shard, Copies::new(config));
         }
-        Ok(row.and_then(|seen| {
-            match known.1.first(&seen.sample.item.key, &seen.sample.sha256, &seen.print) {
-                Ok(()) => Ok(seen),
-                Err(reject) => Err(Left::Rejected(Box::new((seen.sample.item, reject)))),
-            }
+        Ok(row.and_then(|seen| match known.1.first(&seen.sample.sha256, &seen.print) {
+            Ok(()) => Ok(seen),
+            Err(reject) => Err(Left::Rejected(Box::new((seen.sample.item, reject)))),
         }))
     })
 }

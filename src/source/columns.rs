@@ -280,6 +280,13 @@ impl Cell {
     }
 }
 
+/// The item of a row whose picture is in the source itself: a url only says where it was, and is no
+/// second place to look.
+pub(super) fn into_item_at_hand(mut row: Row, place: &str) -> Item {
+    let url = row.url.take().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty());
+    Item { url, ..row.into_item(place) }
+}
+
 /// The item of a row that cannot be read; it keeps its place in the ledger.
 pub(super) fn malformed(place: &str, detail: impl Into<String>) -> Item {
     let image = Cell::nothing(Reason::RowMalformed, detail);

@@ -1,9 +1,9 @@
 //! Folders of images: Hugging Face ImageFolder, pictures with a `.txt` beside, or bare pictures.
 //!
 //! Metadata may name pictures anywhere below its own folder and nowhere else: it is a stranger's
-//! text, and `../../etc/passwd` is a file name, too.
+//! text, and `../../etc/passwd` is a file name, too. As with Hugging Face, pictures below metadata
+//! that it does not name are no rows; pictures that have no metadata above them are.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::fs::File;
@@ -12,16 +12,13 @@ use std::ops::Range;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
-use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use bytes::Bytes;
 
+use crate::sample::Item;
 use crate::sample::Reason;
 use crate::source::Config;
 use crate::source::Items;
@@ -33,15 +30,16 @@ use crate::source::columns;
 use crate::source::columns::Cell;
 use crate::source::columns::Role;
 use crate::source::columns::Row;
-use crate::source::columns::short_hash;
 use crate::source::infer::Columns;
 use crate::source::inputs;
+use crate::source::listing::Listings;
+use crate::source::parked::Parked;
+use crate::source::parked::Rows;
 use crate::source::table;
-use crate::source::table::Parked;
-use crate::source::table::Rows;
+use crate::source::table::Table;
 
 /// Larger files are not read: no picture that may be kept has so many bytes.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Longer texts beside a picture are no captions.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -49,63 +47,17 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// The column of ImageFolder metadata that names the picture.
 const FILE_NAME: &str = "file_name";
 
-/// The pictures of a folder without metadata, by name.
-pub(super) struct Listing {
-    paths: Vec<PathBuf>,
-}
-
-/// Listings made so far, by folder: a folder of a million pictures is listed once.
-#[derive(Default)]
-pub(super) struct Listings(Mutex<HashMap<PathBuf, Arc<Listing>>>);
-
-impl Listing {
-    fn make(root: &Path) -> Result<Listing> {
-        if root.is_file() {
-            return Ok(Listing { paths: vec![root.to_owned()] });
-        }
-        let mut paths = Vec::new();
-        for entry in inputs::walk(root) {
-            let entry = entry?;
-            if entry.file_type().is_file() && inputs::is_image(entry.path()) {
-                paths.push(entry.into_path());
-            }
-        }
-        Ok(Listing { paths })
-    }
-
-    /// A hash of the names.
-    pub(super) fn stamp(&self) -> String {
-        let names: Vec<&[u8]> =
-            self.paths.iter().map(|p| p.as_os_str().as_encoded_bytes()).collect();
-        format!("listing {}", short_hash(&names.join(&0)))
-    }
-}
-
-impl Listings {
-    /// The listing of a folder.
-    pub(super) fn of(&self, root: &Path) -> Result<Arc<Listing>> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listing) = made.get(root) {
-            return Ok(listing.clone());
-        }
-        let listing = Arc::new(Listing::make(root)?);
-        made.insert(root.to_owned(), listing.clone());
-        Ok(listing)
-    }
-}
-
 /// Looks through folders and image files.
-pub(super) fn survey(roots: &[PathBuf], config: &Config) -> Result<Survey> {
+pub(super) fn survey(roots: &[PathBuf], config: &Config, listings: &Listings) -> Result<Survey> {
     let mut columns = Columns::default();
     let mut files = Vec::new();
-    for root in roots {
-        let metadata = metadata_of(root)?;
-        if metadata.is_empty() {
-            files.push(bare(root)?);
+    for (root, prefix) in roots.iter().zip(inputs::prefixes(roots)) {
+        for path in metadata_of(root)? {
+            let folder = path.parent().and_then(|folder| folder.strip_prefix(root).ok());
+            let prefix = inputs::slashed(&prefix, folder.unwrap_or(Path::new("")));
+            files.push(PlannedFile { prefix, ..table::count(&path, &mut columns)? });
         }
-        for path in metadata {
-            files.push(table::count(&path, &mut columns)?);
-        }
+        files.extend(bare(root, prefix, listings)?);
     }
     let columns = columns.finish();
     let is_described = files.iter().any(|file| inputs::is_metadata(&file.path));
@@ -114,31 +66,30 @@ pub(super) fn survey(roots: &[PathBuf], config: &Config) -> Result<Survey> {
 }
 
 fn metadata_of(root: &Path) -> Result<Vec<PathBuf>> {
-    if root.is_file() {
-        return Ok(Vec::new());
-    }
-    let mut found = Vec::new();
+    let mut found: Vec<PathBuf> = Vec::new();
     for entry in inputs::walk(root) {
-        let entry = entry?;
-        if entry.file_type().is_file() && inputs::is_metadata(entry.path()) {
-            found.push(entry.into_path());
+        let path = entry?.into_path();
+        if root.is_dir() && inputs::is_metadata(&path) && path.is_file() {
+            ensure!(
+                !found.iter().any(|other| other.parent() == path.parent()),
+                "{} lies beside another metadata file, and each picture may be a row only once; \
+                 remove one of them",
+                path.display()
+            );
+            found.push(path);
         }
     }
     Ok(found)
 }
 
-fn bare(root: &Path) -> Result<PlannedFile> {
-    let listing = Listing::make(root)?;
-    ensure!(
-        !listing.paths.is_empty(),
-        "{} has neither metadata.jsonl or metadata.csv nor pictures",
-        root.display()
-    );
-    let rows = listing.paths.len() as u64;
-    match root.is_dir() {
-        true => Ok(PlannedFile { path: root.to_owned(), rows, stamp: listing.stamp() }),
-        false => PlannedFile::new(root, rows),
+/// The pictures that no metadata describes, if there are any.
+fn bare(root: &Path, prefix: String, listings: &Listings) -> Result<Option<PlannedFile>> {
+    if root.is_file() {
+        return Ok(Some(PlannedFile { prefix, ..PlannedFile::new(root, 1)? }));
     }
+    let listing = listings.of(root)?;
+    let (rows, stamp) = (listing.len() as u64, listing.stamp().to_owned());
+    Ok((rows > 0).then(|| PlannedFile { path: root.to_owned(), rows, prefix, stamp }))
 }
 
 fn mapping(columns: &[columns::Column], config: &Config) -> Result<Mapping> {
@@ -158,51 +109,48 @@ fn mapping(columns: &[columns::Column], config: &Config) -> Result<Mapping> {
     })
 }
 
-/// Items of these rows of a metadata file, or of a folder without one.
+/// Items of these rows of a metadata file, of a folder without one, or of an image file.
 pub(super) fn read<'a>(
     plan: &'a Plan,
-    parked: &'a Parked,
+    parked: &'a Parked<Table>,
     listings: &'a Listings,
-    path: &'a Path,
+    file: &'a PlannedFile,
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
-    if inputs::is_metadata(path) {
-        return described(plan, parked, path, rows);
+    if inputs::is_metadata(&file.path) {
+        return described(plan, parked, file, rows);
     }
-    let listing = listings.of(path)?;
-    let (start, end) = (rows.start as usize, rows.end as usize);
-    ensure!(end <= listing.paths.len(), "{} has fewer pictures than before", path.display());
-    Ok(Box::new(
-        (start..end).map(move |place| Ok(beside(&listing.paths[place], path).into_item(""))),
-    ))
+    if file.path.is_file() {
+        return Ok(Box::new(std::iter::once(Ok(beside(&file.path, file.prefix.clone())))));
+    }
+    let listing = listings.of(&file.path)?;
+    Ok(Box::new((rows.start..rows.end).map_while(move |row| {
+        let (path, key) = listing.picture(usize::try_from(row).ok()?, &file.prefix)?;
+        Some(Ok(beside(&path, key)))
+    })))
 }
 
 fn described<'a>(
     plan: &'a Plan,
-    parked: &'a Parked,
-    metadata: &'a Path,
+    parked: &'a Parked<Table>,
+    metadata: &'a PlannedFile,
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
-    let folder = metadata.parent().unwrap_or(Path::new("."));
-    let rows = Rows::open(parked, metadata, rows)?;
+    let folder = metadata.path.parent().unwrap_or(Path::new("."));
+    let rows = Rows::open(parked, metadata, rows, || Table::open(&metadata.path))?;
     Ok(Box::new(rows.map(move |row| {
         let (place, row) = row?;
         let mut cells = match row {
             Ok(cells) => cells,
             Err(detail) => return Ok(columns::malformed(&place, detail)),
         };
-        let name = plan.columns.image.as_ref().and_then(|column| cells.remove(column));
+        let name = plan.mapping.image.as_ref().and_then(|column| cells.remove(column));
         let name = name.and_then(|name| name.as_str().map(str::to_owned));
-        let mut row = Row::from_object(cells, &plan.columns, &plan.extra);
+        let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
         row.image = named(folder, name.as_deref());
-        if row.key.is_none() {
-            row.key = name.map(|name| key_of(Path::new(&name)));
-        }
-        // The metadata's url is where the picture was, not where it is: it is only kept.
-        let url = row.url.take();
-        let mut item = row.into_item(&place);
-        item.url = url.filter(|url| !url.trim().is_empty());
-        Ok(item)
+        let key = name.map(|name| inputs::key(&metadata.prefix, Path::new(&name)));
+        row.key = row.key.filter(|key| !key.is_empty()).or(key);
+        Ok(columns::into_item_at_hand(row, &place))
     })))
 }
 
@@ -214,49 +162,39 @@ fn named(folder: &Path, name: Option<&str>) -> Cell {
     let path = Path::new(name);
     let stays = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if !path.components().all(stays) {
-        return Cell::nothing(Reason::FileMissing, format!("{name} is not below the folder"));
+        return Cell::nothing(Reason::RowMalformed, format!("{name} is not below the folder"));
     }
     picture(&folder.join(path))
 }
 
 /// A picture with the text beside it.
-fn beside(path: &Path, root: &Path) -> Row {
-    let relative = path.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty());
-    let relative = relative.unwrap_or_else(|| Path::new(path.file_name().unwrap_or_default()));
+fn beside(path: &Path, key: String) -> Item {
     let text = read_capped(&path.with_extension("txt"), MAX_TEXT_BYTES).ok();
-    Row {
-        key: Some(key_of(relative)),
-        image: picture(path),
-        text: text
-            .map(|text| String::from_utf8_lossy(&text).trim_end_matches(['\n', '\r']).to_owned()),
-        ..Row::default()
-    }
+    let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
+    let text = text.map(|text| text.trim_end_matches(['\n', '\r']).to_owned());
+    Row { key: Some(key), image: picture(path), text, ..Row::default() }.into_item("")
 }
 
 fn picture(path: &Path) -> Cell {
     let name = path.file_name().map(OsStr::to_string_lossy).map(String::from);
     match read_capped(path, MAX_FILE_BYTES) {
         Ok(bytes) => Cell::Bytes { bytes: Bytes::from(bytes), name },
-        Err(error) => Cell::nothing(Reason::FileMissing, format!("{}: {error:#}", path.display())),
+        Err((reason, detail)) => Cell::nothing(reason, format!("{}: {detail}", path.display())),
     }
 }
 
 /// The bytes of a regular file; a pipe or a device would never end.
-fn read_capped(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let metadata = fs::metadata(path)?;
-    ensure!(metadata.is_file(), "not a regular file");
-    ensure!(metadata.len() <= most, "{} bytes, limit {most}", metadata.len());
+fn read_capped(path: &Path, most: u64) -> Result<Vec<u8>, (Reason, String)> {
+    let missing = |error: std::io::Error| (Reason::FileMissing, error.to_string());
+    let metadata = fs::metadata(path).map_err(missing)?;
+    if !metadata.is_file() {
+        return Err((Reason::FileMissing, "not a regular file".to_owned()));
+    }
+    if metadata.len() > most {
+        return Err((Reason::BodyTooLarge, format!("{} bytes, limit {most}", metadata.len())));
+    }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    File::open(path)?.take(most).read_to_end(&mut bytes).context("cannot be read")?;
+    let file = File::open(path).map_err(missing)?;
+    file.take(most).read_to_end(&mut bytes).map_err(missing)?;
     Ok(bytes)
-}
-
-/// The path without extension, with slashes.
-fn key_of(path: &Path) -> String {
-    let path = path.with_extension("");
-    let parts = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
-        _ => None,
-    });
-    parts.collect::<Vec<_>>().join("/")
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -63,6 +65,39 @@ pub(super) fn names(paths: &[PathBuf]) -> String {
         [path] => path.display().to_string(),
         [path, rest @ ..] => format!("{} and {} more files", path.display(), rest.len()),
     }
+}
+
+/// What keys of each file or folder begin with: its name without extension, or its whole path where
+/// two have the same name; nothing for a folder that is alone.
+pub(super) fn prefixes(paths: &[PathBuf]) -> Vec<String> {
+    let names: Vec<String> = paths.iter().map(|path| key("", Path::new(&name(path)))).collect();
+    let distinct: HashSet<&String> = names.iter().collect();
+    match paths {
+        [folder] if folder.is_dir() => vec![String::new()],
+        _ if distinct.len() == paths.len() => names,
+        _ => paths.iter().map(|path| slashed("", path)).collect(),
+    }
+}
+
+fn name(path: &Path) -> OsString {
+    // `.` and `..` have no name of their own.
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    whole.file_name().unwrap_or_default().to_owned()
+}
+
+/// A path without its extension as a key.
+pub(super) fn key(prefix: &str, path: &Path) -> String {
+    slashed(prefix, &path.with_extension(""))
+}
+
+/// A path with slashes, whatever the system, and without `.`, `..` and root.
+pub(super) fn slashed(prefix: &str, path: &Path) -> String {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    let prefix = (!prefix.is_empty()).then(|| prefix.to_owned());
+    prefix.into_iter().chain(parts).collect::<Vec<_>>().join("/")
 }
 
 /// Whether the name is that of an image file.
@@ -152,13 +187,18 @@ fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>>
     let mut has_metadata = false;
     for entry in walk(root) {
         let entry = entry?;
-        if entry.file_type().is_file() {
-            has_metadata |= is_metadata(entry.path());
-            if let Some(format) = by_name(entry.path()) {
-                kinds.entry(format.as_str()).or_default().push(entry.into_path());
-            }
+        let Some(format) = by_name(entry.path()).filter(|_| entry.file_type().is_file()) else {
+            continue;
+        };
+        has_metadata |= is_metadata(entry.path());
+        let files = kinds.entry(format.as_str()).or_default();
+        // Pictures are listed when they are read; there may be a million of them.
+        if format != Format::Folder && !(forced.is_none() && is_account(entry.path())) {
+            files.push(entry.into_path());
         }
     }
+    let is_listed = |kind: &str, files: &[PathBuf]| kind == "folder" || !files.is_empty();
+    kinds.retain(|kind, files| is_listed(kind, files));
     let format = match forced {
         Some(format) => format,
         None => folder_format(root, &kinds, has_metadata)?,
@@ -169,6 +209,12 @@ fn folder(root: &Path, forced: Option<Format>) -> Result<Vec<(Format, PathBuf)>>
     let files = kinds.remove(format.as_str()).unwrap_or_default();
     ensure!(!files.is_empty(), "{} holds no {format} files", root.display());
     files.into_iter().map(|path| Ok((file(&path, Some(format))?, path))).collect()
+}
+
+/// Whether this is the account that img2dataset writes beside the tar or folder of a shard.
+fn is_account(path: &Path) -> bool {
+    let is_parquet = path.extension().is_some_and(|extension| extension == "parquet");
+    is_parquet && (path.with_extension("tar").is_file() || path.with_extension("").is_dir())
 }
 
 /// The one kind of files in a folder. Metadata decides for images, whatever else lies there.

@@ -9,7 +9,11 @@ mod columns;
 mod folder;
 mod infer;
 mod inputs;
+mod listing;
+mod members;
+mod parked;
 mod parquet;
+mod places;
 mod records;
 mod table;
 mod webdataset;
@@ -18,11 +22,12 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
+use anyhow::anyhow;
 use anyhow::ensure;
 use clap::ValueEnum;
 use schemars::JsonSchema;
@@ -32,7 +37,11 @@ use serde::Serialize;
 use crate::sample::ExtraColumn;
 use crate::sample::Item;
 use crate::source::columns::Column;
-use crate::source::table::Parked;
+use crate::source::listing::Listings;
+use crate::source::parked::Parked;
+use crate::source::parquet::Batches;
+use crate::source::places::Tar;
+use crate::source::table::Table;
 
 pub use columns::Mapping;
 
@@ -91,6 +100,17 @@ impl Format {
     }
 }
 
+impl FromStr for Format {
+    type Err = anyhow::Error;
+
+    fn from_str(word: &str) -> Result<Format> {
+        let all = Format::value_variants();
+        let words = all.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(", ");
+        let found = all.iter().find(|format| format.as_str() == word);
+        found.copied().with_context(|| format!("{word:?} is no input format; there are {words}"))
+    }
+}
+
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -106,7 +126,7 @@ pub struct Plan {
     /// What the inputs are.
     pub format: Format,
     /// Which column is what.
-    pub columns: Mapping,
+    pub mapping: Mapping,
     /// Columns that are carried through.
     pub extra: Vec<ExtraColumn>,
     /// The files, in order.
@@ -122,6 +142,8 @@ pub struct PlannedFile {
     pub path: PathBuf,
     /// Its rows.
     pub rows: u64,
+    /// What keys made of names begin with, so that they stay unique over several files.
+    pub prefix: String,
     /// Size and time of change, or a hash of the folder's listing: what must not change.
     pub stamp: String,
 }
@@ -136,8 +158,10 @@ struct Survey {
 /// Inputs that can be read.
 pub struct Source {
     plan: Plan,
-    parked: Parked,
-    listings: folder::Listings,
+    parquets: Parked<Batches>,
+    tables: Parked<Table>,
+    tars: Parked<Tar>,
+    listings: Listings,
 }
 
 impl Source {
@@ -147,16 +171,18 @@ impl Source {
     /// When an input is missing, of an unknown kind, damaged, empty, or has no column to use.
     pub fn open(inputs: &[String], config: &Config) -> Result<Source> {
         let (format, paths) = inputs::recognise(inputs, config.input_format)?;
+        let listings = Listings::default();
         let survey = match format {
-            Format::Folder => folder::survey(&paths, config)?,
+            Format::Folder => folder::survey(&paths, config, &listings)?,
             Format::Parquet => parquet::survey(&paths, config)?,
             Format::Table => table::survey(&paths, config)?,
             Format::Webdataset => webdataset::survey(&paths, config)?,
         };
-        let rows = survey.files.iter().map(|file| file.rows).sum();
+        let Survey { files, columns, mapping } = survey;
+        let rows = files.iter().map(|file| file.rows).sum();
         ensure!(rows > 0, "{} has no rows", inputs::names(&paths));
-        let extra = columns::extra(&survey.columns, &survey.mapping)?;
-        Ok(Source::of(Plan { format, columns: survey.mapping, extra, files: survey.files, rows }))
+        let extra = columns::extra(&columns, &mapping)?;
+        Ok(Source { listings, ..Source::of(Plan { format, mapping, extra, files, rows }) })
     }
 
     /// The inputs of a plan that was made before, not looked through again.
@@ -165,34 +191,32 @@ impl Source {
     /// Names the first file that is gone or has changed since.
     pub fn resume(plan: Plan) -> Result<Source> {
         let source = Source::of(plan);
-        for file in &source.plan.files {
-            let stamp = match file.path.is_dir() {
-                true => source.listings.of(&file.path)?.stamp(),
-                false => stamp(&file.path)?,
-            };
-            if stamp != file.stamp {
-                bail!(
-                    "{} has changed since the run began; use a new -o, or bring the old file back",
-                    file.path.display()
-                );
-            }
-        }
+        source.plan.files.iter().try_for_each(|file| source.ensure_unchanged(file))?;
         Ok(source)
     }
 
     fn of(plan: Plan) -> Source {
-        Source { plan, parked: Parked::default(), listings: folder::Listings::default() }
+        let (parquets, tables, tars) = (Parked::default(), Parked::default(), Parked::default());
+        Source { plan, parquets, tables, tars, listings: Listings::default() }
+    }
+
+    /// Rows of a changed file must not stand beside rows of the old one.
+    fn ensure_unchanged(&self, file: &PlannedFile) -> Result<()> {
+        let stamp = match file.path.is_dir() {
+            true => self.listings.of(&file.path)?.stamp().to_owned(),
+            false => stamp(&file.path)?,
+        };
+        ensure!(
+            stamp == file.stamp,
+            "{} has changed since the run began; use a new -o, or bring the old one back",
+            file.path.display()
+        );
+        Ok(())
     }
 
     /// What is known about the inputs.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// Whether pictures have to be fetched. In folders and tars they are at hand, whatever urls say.
-    pub fn needs_fetch(&self) -> bool {
-        let has_urls = self.plan.columns.url.is_some();
-        has_urls && matches!(self.plan.format, Format::Parquet | Format::Table)
     }
 
     /// The items of these rows. Reading all ranges in order costs one pass over the files.
@@ -210,17 +234,48 @@ impl Source {
     }
 
     fn items_of<'a>(&'a self, file: &'a PlannedFile, rows: Range<u64>) -> Result<Items<'a>> {
-        let (plan, path) = (&self.plan, file.path.as_path());
-        match plan.format {
-            Format::Folder => folder::read(plan, &self.parked, &self.listings, path, rows),
-            Format::Parquet => parquet::read(plan, path, rows),
-            Format::Table => table::read(plan, &self.parked, path, rows),
-            Format::Webdataset => webdataset::read(plan, path, rows),
+        self.ensure_unchanged(file)?;
+        let left = rows.end - rows.start;
+        let items = match self.plan.format {
+            Format::Folder => folder::read(&self.plan, &self.tables, &self.listings, file, rows)?,
+            Format::Parquet => parquet::read(&self.plan, &self.parquets, file, rows)?,
+            Format::Table => table::read(&self.plan, &self.tables, file, rows)?,
+            Format::Webdataset => webdataset::read(&self.plan, &self.tars, file, rows)?,
+        };
+        Ok(Box::new(Counted { items, left, path: &file.path }))
+    }
+}
+
+/// As many items as the plan says, or an error: a file that ends early would leave rows out of the
+/// ledger. Nothing comes after an error.
+struct Counted<'a> {
+    items: Items<'a>,
+    left: u64,
+    path: &'a Path,
+}
+
+impl Iterator for Counted<'_> {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Result<Item>> {
+        self.left = self.left.checked_sub(1)?;
+        let item = self.items.next();
+        let item = item.unwrap_or_else(|| Err(anyhow!("{} ends early", self.path.display())));
+        if item.is_err() {
+            self.left = 0;
         }
+        Some(item)
     }
 }
 
 impl Plan {
+    /// Whether rows may have to be fetched. The pictures of folders and tars are at hand: their urls
+    /// only say where they were.
+    pub fn has_urls(&self) -> bool {
+        let may_lack_pictures = matches!(self.format, Format::Parquet | Format::Table);
+        may_lack_pictures && self.mapping.url.is_some()
+    }
+
     /// The files that hold these rows, with the rows of each.
     fn parts(&self, rows: Range<u64>) -> Vec<(&PlannedFile, Range<u64>)> {
         let mut parts = Vec::new();
@@ -238,7 +293,7 @@ impl Plan {
 
 impl PlannedFile {
     fn new(path: &Path, rows: u64) -> Result<PlannedFile> {
-        Ok(PlannedFile { path: path.to_owned(), rows, stamp: stamp(path)? })
+        Ok(PlannedFile { path: path.to_owned(), rows, prefix: String::new(), stamp: stamp(path)? })
     }
 }
 
@@ -250,6 +305,3 @@ fn stamp(path: &Path) -> Result<String> {
     let since = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(format!("{} bytes, changed at {}", metadata.len(), since.as_nanos()))
 }
-
-#[cfg(test)]
-mod tests;

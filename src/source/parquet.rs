@@ -1,12 +1,16 @@
 //! Parquet with images (`struct<bytes, path>` or binary) or urls, a few rows in memory at a time.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::ensure;
 use arrow::array::Array;
 use arrow::array::ArrayRef;
@@ -16,14 +20,17 @@ use arrow::array::StringArray;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::arrow_json::columns_to_rows;
+use crate::sample::Extra;
 use crate::sample::ExtraColumn;
 use crate::sample::Item;
 use crate::sample::Reason;
 use crate::source::Config;
 use crate::source::Items;
+use crate::source::Mapping;
 use crate::source::Plan;
 use crate::source::PlannedFile;
 use crate::source::Survey;
@@ -32,9 +39,26 @@ use crate::source::columns::Cell;
 use crate::source::columns::Column;
 use crate::source::columns::Row;
 use crate::source::inputs;
+use crate::source::parked::Parked;
+use crate::source::parked::Reader;
+use crate::source::parked::Rows;
 
-/// Few enough that pictures of some megabytes stay a bounded load.
-const BATCH_ROWS: usize = 32;
+/// Rows decoded at once.
+const MAX_BATCH_ROWS: u64 = 64;
+
+/// Bytes decoded at once: pictures of some megabytes each are read a few at a time.
+const BATCH_BYTES: u64 = 32 << 20;
+
+/// A file that is read row by row.
+pub(super) struct Batches {
+    path: PathBuf,
+    batches: ParquetRecordBatchReader,
+    mapping: Mapping,
+    extra: Vec<ExtraColumn>,
+    /// Decoded already.
+    ready: VecDeque<Item>,
+    row: u64,
+}
 
 /// Looks at the footers.
 pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
@@ -58,65 +82,116 @@ pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
 }
 
 /// Items of these rows of a file.
-pub(super) fn read<'a>(plan: &'a Plan, path: &'a Path, rows: Range<u64>) -> Result<Items<'a>> {
-    let (offset, limit) = (rows.start as usize, (rows.end - rows.start) as usize);
-    let builder = open(path)?.with_batch_size(BATCH_ROWS).with_offset(offset).with_limit(limit);
-    let batches = builder.build().with_context(|| damaged(path))?;
-    let mut first = rows.start;
-    Ok(Box::new(batches.flat_map(move |batch| {
-        let at = first;
-        let items = batch.map_err(anyhow::Error::from).and_then(|batch| {
-            first += batch.num_rows() as u64;
-            items(plan, path, &batch, at)
-        });
-        let items = items.with_context(|| format!("cannot read {} after row {at}", path.display()));
-        match items {
-            Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(error) => vec![Err(error)],
+pub(super) fn read<'a>(
+    plan: &'a Plan,
+    parked: &'a Parked<Batches>,
+    file: &'a PlannedFile,
+    rows: Range<u64>,
+) -> Result<Items<'a>> {
+    let start = rows.start;
+    Ok(Box::new(Rows::open(parked, file, rows, || Batches::open(plan, &file.path, start))?))
+}
+
+impl Reader for Batches {
+    type Row = Item;
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn row(&self) -> u64 {
+        self.row
+    }
+
+    fn next_row(&mut self) -> Result<Option<Item>> {
+        let place = || format!("cannot read {} from row {} on", self.path.display(), self.row);
+        while self.ready.is_empty() {
+            let batch = guarded(|| Ok(self.batches.next().transpose()?)).with_context(place)?;
+            let Some(batch) = batch else { return Ok(None) };
+            self.ready = self.items(&batch).with_context(place)?;
         }
-    })))
+        self.row += 1;
+        Ok(self.ready.pop_front())
+    }
+
+    /// Any row can be found by its row group.
+    fn reaches(&self, row: u64) -> bool {
+        self.row == row
+    }
+}
+
+impl Batches {
+    /// From a row on: the row groups before it are not even passed through.
+    fn open(plan: &Plan, path: &Path, row: u64) -> Result<Batches> {
+        let builder = open(path)?;
+        let (mut groups, mut offset, mut first, mut row_bytes) = (Vec::new(), 0, 0, 0);
+        for (number, group) in builder.metadata().row_groups().iter().enumerate() {
+            let [rows, bytes] =
+                [group.num_rows(), group.total_byte_size()].map(|n| n.max(0) as u64);
+            let end = u64::saturating_add(first, rows);
+            if row < end {
+                offset = if groups.is_empty() { row - first } else { offset };
+                groups.push(number);
+                row_bytes = row_bytes.max(bytes / rows.max(1));
+            }
+            first = end;
+        }
+        let builder = builder
+            .with_row_groups(groups)
+            .with_batch_size(batch_rows(row_bytes))
+            .with_offset(usize::try_from(offset)?);
+        let batches = guarded(|| Ok(builder.build()?)).with_context(|| damaged(path))?;
+        let (mapping, extra) = (plan.mapping.clone(), plan.extra.clone());
+        let ready = VecDeque::new();
+        Ok(Batches { path: path.to_owned(), batches, mapping, extra, ready, row })
+    }
+
+    fn items(&self, batch: &RecordBatch) -> Result<VecDeque<Item>> {
+        let column = |name: &Option<String>| batch.column_by_name(name.as_deref()?);
+        let text_of = |name| column(name).map(text_column).transpose();
+        let Mapping { key, image, url, text } = &self.mapping;
+        let (keys, urls, texts) = (text_of(key)?, text_of(url)?, text_of(text)?);
+        let images = match image {
+            Some(_) => cells(column(image), batch.num_rows())?,
+            None => (0..batch.num_rows()).map(|_| Cell::NoColumn).collect(),
+        };
+        let word = |column: &Option<StringArray>, row: usize| {
+            let column = column.as_ref().filter(|column| column.is_valid(row))?;
+            Some(column.value(row).to_owned())
+        };
+        let rows = images.into_iter().zip(extra(&self.extra, batch)?).enumerate();
+        let items = rows.map(|(row, (image, extra))| {
+            let place = format!("{}:{}", self.path.display(), self.row + row as u64);
+            let (key, url, text) = (word(&keys, row), word(&urls, row), word(&texts, row));
+            Row { key, image, url, text, extra }.into_item(&place)
+        });
+        Ok(items.collect())
+    }
+}
+
+/// Fewer rows at once where they are large.
+fn batch_rows(row_bytes: u64) -> usize {
+    (BATCH_BYTES / row_bytes.max(1)).clamp(1, MAX_BATCH_ROWS) as usize
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).with_context(|| damaged(path))
+    guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?)).with_context(|| damaged(path))
+}
+
+/// The parquet crate divides by zero on some damaged pages. Nothing is read with a reader that
+/// panicked.
+fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    let caught = catch_unwind(AssertUnwindSafe(read));
+    caught.unwrap_or_else(|_| Err(anyhow!("the file is damaged: its reader panicked")))
 }
 
 fn damaged(path: &Path) -> String {
     format!("{} cannot be used as parquet; is it cut off? Get it again", path.display())
 }
 
-fn items(plan: &Plan, path: &Path, batch: &RecordBatch, first: u64) -> Result<Vec<Item>> {
-    let column = |name: &Option<String>| batch.column_by_name(name.as_deref()?);
-    let [keys, urls, texts] = [&plan.columns.key, &plan.columns.url, &plan.columns.text]
-        .map(|name| column(name).map(text_column).transpose());
-    let (keys, urls, texts) = (keys?, urls?, texts?);
-    let images = match &plan.columns.image {
-        Some(_) => Some(cells(column(&plan.columns.image), batch.num_rows())?),
-        None => None,
-    };
-    let mut images = images.map(Vec::into_iter);
-    let extra = extra(&plan.extra, batch)?;
-    let text = |column: &Option<StringArray>, row: usize| {
-        let column = column.as_ref().filter(|column| column.is_valid(row))?;
-        Some(column.value(row).to_owned())
-    };
-    let items = extra.into_iter().enumerate().map(|(row, extra)| {
-        let image = images.as_mut().and_then(Iterator::next).unwrap_or_default();
-        let cells = Row {
-            key: text(&keys, row),
-            image,
-            url: text(&urls, row),
-            text: text(&texts, row),
-            extra,
-        };
-        cells.into_item(&format!("{}:{}", path.display(), first + row as u64))
-    });
-    Ok(items.collect())
-}
-
 /// The columns that are carried through; a file may lack some that others have.
-fn extra(columns: &[ExtraColumn], batch: &RecordBatch) -> Result<Vec<crate::sample::Extra>> {
+fn extra(columns: &[ExtraColumn], batch: &RecordBatch) -> Result<Vec<Extra>> {
     let present = columns
         .iter()
         .filter_map(|column| Some((column.clone(), batch.column_by_name(&column.name)?.clone())));

@@ -1,14 +1,10 @@
 //! Tables in text files: csv, tsv and jsonl, plain or gzipped.
 //!
-//! A row that cannot be read is a row with a reason. An empty CSV cell is null. Positions are not
-//! stored: a reader that has finished its range is parked with its place in the file, and the next
-//! range continues from there, so that reading all shards in order costs one pass even over a gzip.
+//! A row that cannot be read is a row with a reason. An empty CSV cell is null.
 
 use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -24,14 +20,14 @@ use crate::source::Survey;
 use crate::source::columns;
 use crate::source::columns::Row;
 use crate::source::infer::Columns;
+use crate::source::parked::Parked;
+use crate::source::parked::Reader;
+use crate::source::parked::Rows;
 use crate::source::records::MAX_RECORD_BYTES;
 use crate::source::records::Record;
 use crate::source::records::Records;
 use crate::source::records::Splitter;
 use crate::source::records::fields;
-
-/// Readers kept for later ranges: as many as there may be workers on one file.
-const MAX_PARKED: usize = 8;
 
 /// A table that is read row by row.
 pub(super) struct Table {
@@ -46,10 +42,6 @@ enum Shape {
     Csv { delimiter: u8, header: Vec<String> },
     Jsonl,
 }
-
-/// Readers that have finished a range, for the ranges behind it.
-#[derive(Default)]
-pub(super) struct Parked(Mutex<Vec<Table>>);
 
 /// A row, or what is wrong with it.
 pub(super) type TableRow = Result<Extra, String>;
@@ -69,7 +61,7 @@ pub(super) fn count(path: &Path, columns: &mut Columns) -> Result<PlannedFile> {
     if let Shape::Csv { header, .. } = &table.shape {
         header.iter().try_for_each(|name| columns.add_text(name))?;
     }
-    while let Some(row) = table.next_row()? {
+    while let Some((_, row)) = table.next_row()? {
         if let (Shape::Jsonl, Ok(row)) = (&table.shape, row) {
             columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
         }
@@ -80,18 +72,51 @@ pub(super) fn count(path: &Path, columns: &mut Columns) -> Result<PlannedFile> {
 /// Items of these rows of a file.
 pub(super) fn read<'a>(
     plan: &'a Plan,
-    parked: &'a Parked,
-    path: &'a Path,
+    parked: &'a Parked<Table>,
+    file: &'a PlannedFile,
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
-    let rows = Rows::open(parked, path, rows)?;
+    let rows = Rows::open(parked, file, rows, || Table::open(&file.path))?;
     Ok(Box::new(rows.map(|row| {
         let (place, row) = row?;
         Ok(match row {
-            Ok(row) => Row::from_object(row, &plan.columns, &plan.extra).into_item(&place),
+            Ok(row) => Row::from_object(row, &plan.mapping, &plan.extra).into_item(&place),
             Err(detail) => columns::malformed(&place, detail),
         })
     })))
+}
+
+impl Reader for Table {
+    /// Where it is, and the cells or what is wrong with them.
+    type Row = (String, TableRow);
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn row(&self) -> u64 {
+        self.row
+    }
+
+    fn next_row(&mut self) -> Result<Option<Self::Row>> {
+        let Some((line, record)) = self.records.next_record()? else { return Ok(None) };
+        let place = format!("{}:{}", self.path.display(), self.row);
+        self.row += 1;
+        let row = match (record, &self.shape) {
+            (Record::TooLong, _) => Err(format!("longer than {} MiB", MAX_RECORD_BYTES >> 20)),
+            (Record::Whole(bytes), Shape::Jsonl) => object(bytes),
+            (Record::Whole(bytes), Shape::Csv { delimiter, header }) => {
+                cells(bytes, *delimiter, header)
+            }
+        };
+        Ok(Some((place, row.map_err(|detail| format!("line {line}: {detail}")))))
+    }
+
+    fn skip_row(&mut self) -> Result<bool> {
+        let is_there = self.records.next_record()?.is_some();
+        self.row += u64::from(is_there);
+        Ok(is_there)
+    }
 }
 
 impl Table {
@@ -112,31 +137,6 @@ impl Table {
             None => Shape::Jsonl,
         };
         Ok(Table { records, shape, path: path.to_owned(), row: 0 })
-    }
-
-    /// The next row; `None` at the end of the file.
-    pub(super) fn next_row(&mut self) -> Result<Option<TableRow>> {
-        let Some((line, record)) = self.records.next_record()? else { return Ok(None) };
-        self.row += 1;
-        let row = match (record, &self.shape) {
-            (Record::TooLong, _) => Err(format!("longer than {} MiB", MAX_RECORD_BYTES >> 20)),
-            (Record::Whole(bytes), Shape::Jsonl) => object(bytes),
-            (Record::Whole(bytes), Shape::Csv { delimiter, header }) => {
-                cells(bytes, *delimiter, header)
-            }
-        };
-        Ok(Some(row.map_err(|detail| format!("line {line}: {detail}"))))
-    }
-
-    fn skip(&mut self, rows: u64) -> Result<()> {
-        for _ in 0..rows {
-            let next = self.records.next_record()?;
-            if next.is_none() {
-                bail!("{} ends early: it was changed; start again", self.path.display());
-            }
-            self.row += 1;
-        }
-        Ok(())
     }
 }
 
@@ -191,68 +191,4 @@ fn cells(record: &[u8], delimiter: u8, header: &[String]) -> TableRow {
     let pairs = header.iter().zip(cells).filter(|(_, cell)| !cell.is_empty());
     let text = |cell| String::from_utf8(cell).map_err(|_| "not UTF-8".to_owned());
     pairs.map(|(name, cell)| Ok((name.clone(), Value::String(text(cell)?)))).collect()
-}
-
-/// Rows of a range with their places; parks its reader when it is dropped.
-pub(super) struct Rows<'a> {
-    parked: &'a Parked,
-    /// Gone after an error.
-    table: Option<Table>,
-    left: u64,
-}
-
-impl<'a> Rows<'a> {
-    /// Goes to the first of these rows of a file.
-    pub(super) fn open(parked: &'a Parked, path: &Path, rows: Range<u64>) -> Result<Rows<'a>> {
-        let mut table = match parked.take(path, rows.start) {
-            Some(table) => table,
-            None => Table::open(path)?,
-        };
-        table.skip(rows.start - table.row)?;
-        Ok(Rows { parked, table: Some(table), left: rows.end - rows.start })
-    }
-}
-
-impl Iterator for Rows<'_> {
-    type Item = Result<(String, TableRow)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let table = self.table.as_mut()?;
-        let place = format!("{}:{}", table.path.display(), table.row);
-        match table.next_row() {
-            Ok(row) => row.map(|row| Ok((place, row))),
-            Err(error) => {
-                self.table = None;
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-impl Drop for Rows<'_> {
-    fn drop(&mut self) {
-        if let Some(table) = self.table.take() {
-            self.parked.put(table);
-        }
-    }
-}
-
-impl Parked {
-    /// The reader of this file that is nearest before a row.
-    fn take(&self, path: &Path, row: u64) -> Option<Table> {
-        let mut parked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = parked.iter().enumerate().filter(|(_, t)| t.path == path && t.row <= row);
-        let best = fitting.max_by_key(|(_, table)| table.row)?.0;
-        Some(parked.remove(best))
-    }
-
-    /// Keeps a reader, in place of the oldest if there are too many.
-    fn put(&self, table: Table) {
-        let mut parked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if parked.len() >= MAX_PARKED {
-            parked.remove(0);
-        }
-        parked.push(table);
-    }
 }

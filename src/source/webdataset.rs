@@ -4,11 +4,12 @@
 //! unpacked, no member's name becomes a path, and only regular files count. Members of one key must
 //! be neighbours: every loader splits them silently where they are not, so such a tar is refused.
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::BufReader;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -18,7 +19,6 @@ use anyhow::bail;
 use anyhow::ensure;
 use bytes::Bytes;
 use serde_json::Value;
-use tar::Archive;
 
 use crate::sample::Extra;
 use crate::sample::Item;
@@ -29,197 +29,154 @@ use crate::source::Mapping;
 use crate::source::Plan;
 use crate::source::PlannedFile;
 use crate::source::Survey;
+use crate::source::columns;
 use crate::source::columns::Cell;
 use crate::source::columns::Role;
 use crate::source::columns::Row;
-use crate::source::columns::short_hash;
 use crate::source::infer::Columns;
 use crate::source::inputs;
+use crate::source::parked::Parked;
+use crate::source::parked::Reader;
+use crate::source::parked::Rows;
+use crate::source::places::Place;
+use crate::source::places::Tar;
 
-/// Larger members are not read.
-const MAX_MEMBER_BYTES: u64 = 64 << 20;
-
-/// A row of a tar: where its members are.
-struct Place {
-    key: String,
-    members: Vec<Member>,
-}
-
-/// A member: the extension is all that follows the first dot, in small letters.
-struct Member {
-    extension: String,
-    at: u64,
-    bytes: u64,
-}
+/// Extensions that are told apart in a message.
+const MAX_EXTENSIONS: usize = 40;
 
 /// Looks through tars; the `.json` members say which columns there are.
 pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
-    let mut columns = Columns::default();
+    let (mut columns, mut extensions) = (Columns::default(), BTreeSet::new());
     let mut files = Vec::new();
-    for path in paths {
-        let file = open(path)?;
-        let mut rows = 0;
-        each_row(path, &file, |place| {
-            rows += 1;
-            if let Ok(Some(row)) = place.json(&file) {
-                columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
-            }
-            Ok(true)
-        })?;
-        files.push(PlannedFile::new(path, rows)?);
+    for (path, prefix) in paths.iter().zip(inputs::prefixes(paths)) {
+        let rows = look_through(path, &mut columns, &mut extensions)?;
+        files.push(PlannedFile { prefix, ..PlannedFile::new(path, rows)? });
     }
     let columns = columns.finish();
-    let of_members = Config { image_column: None, ..config.clone() };
+    let told = config.image_column.as_ref().map(|e| e.trim_start_matches('.').to_ascii_lowercase());
+    if files.iter().any(|file| file.rows > 0) {
+        ensure_images(&extensions, told.as_deref()).with_context(|| inputs::names(paths))?;
+    }
+    // A member's extension is no column.
+    let of_json = Config { image_column: None, ..config.clone() };
     let mapping = Mapping {
-        key: Role::Key.choose(&columns, &of_members)?,
-        image: config.image_column.clone(),
-        url: Role::Url.choose(&columns, &of_members)?,
-        text: Role::Text.choose(&columns, &of_members)?,
+        key: Role::Key.choose(&columns, &of_json)?,
+        image: told,
+        url: Role::Url.choose(&columns, &of_json)?,
+        text: Role::Text.choose(&columns, &of_json)?,
     };
     Ok(Survey { files, columns, mapping })
 }
 
-/// Items of these rows of a tar.
-pub(super) fn read<'a>(plan: &'a Plan, path: &'a Path, rows: Range<u64>) -> Result<Items<'a>> {
-    let file = open(path)?;
-    let mut places = Vec::new();
-    let mut row = 0;
-    each_row(path, &file, |place| {
-        if rows.contains(&row) {
-            places.push(place);
-        }
-        row += 1;
-        Ok(row < rows.end)
-    })?;
-    let wanted = rows.end - rows.start;
-    ensure!(places.len() as u64 == wanted, "{} ends early: it was changed", path.display());
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Box::new(places.into_iter().map(move |place| Ok(place.item(&file, plan, &stem)))))
-}
-
-fn open(path: &Path) -> Result<File> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let start = crate::source::records::first_bytes(path, 2)?;
-    ensure!(
-        start != [0x1f, 0x8b],
-        "{} is compressed, so its members cannot be found without reading all of it; gunzip it first",
-        path.display()
-    );
-    Ok(file)
-}
-
-/// Calls `each` for every row, in order, until it says that it has enough.
-fn each_row(path: &Path, file: &File, mut each: impl FnMut(Place) -> Result<bool>) -> Result<()> {
-    let damaged = || format!("{} is no whole tar; get it again", path.display());
-    let mut archive = Archive::new(BufReader::new(file.try_clone().with_context(damaged)?));
-    // The clone shares its position with the file.
-    std::io::Seek::rewind(&mut &*file).with_context(damaged)?;
+/// Counts the rows of a tar and checks that no key comes twice.
+fn look_through(
+    path: &Path,
+    columns: &mut Columns,
+    extensions: &mut BTreeSet<String>,
+) -> Result<u64> {
+    let mut tar = Tar::open(path)?;
     let mut finished = HashSet::new();
-    let mut current: Option<Place> = None;
-    for entry in archive.entries_with_seek().with_context(damaged)? {
-        let entry = entry.with_context(damaged)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
+    while let Some(place) = tar.next_row()? {
+        if !finished.insert(hash(&place.key)) {
+            bail!(
+                "{}: the members of {} are not neighbours, so that every loader would split the \
+                 row; write the tar again sorted by name, for example with tar --sort=name",
+                path.display(),
+                place.key
+            );
         }
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let Some((key, extension)) = split(&name) else { continue };
-        let member = Member { extension, at: entry.raw_file_position(), bytes: entry.size() };
-        match &mut current {
-            Some(place) if place.key == key => place.members.push(member),
-            _ => {
-                if finished.contains(&short_hash(key.as_bytes())) {
-                    bail!(
-                        "{}: the members of {key} are not neighbours ({name} comes after another \
-                         key's), so that every loader would split the row; write the tar again \
-                         sorted by name, for example with tar --sort=name",
-                        path.display()
-                    );
-                }
-                let next = Place { key: key.to_owned(), members: vec![member] };
-                if let Some(done) = current.replace(next) {
-                    finished.insert(short_hash(done.key.as_bytes()));
-                    if !each(done)? {
-                        return Ok(());
-                    }
-                }
+        for part in &place.parts {
+            if extensions.len() < MAX_EXTENSIONS || is_image(&part.extension) {
+                extensions.insert(part.extension.clone());
             }
         }
-    }
-    current.map_or(Ok(()), |last| each(last).map(drop))
-}
-
-/// `a/b.c.jpg` is the key `a/b` and the extension `c.jpg`; names without a dot or a key are no rows.
-fn split(name: &str) -> Option<(&str, String)> {
-    let base = name.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = base + name[base..].find('.').filter(|dot| *dot > 0)?;
-    Some((&name[..dot], name[dot + 1..].to_ascii_lowercase()))
-}
-
-impl Place {
-    fn item(&self, file: &File, plan: &Plan, stem: &str) -> Item {
-        let place = format!("{stem}/{}", self.key);
-        let (cells, trouble) = match self.json(file) {
-            Ok(cells) => (cells.unwrap_or_default(), None),
-            Err(trouble) => (Extra::new(), Some(trouble)),
-        };
-        let mut row = Row::from_object(cells, &plan.columns, &plan.extra);
-        row.key = row.key.or_else(|| Some(place.clone()));
-        row.image = match trouble {
-            Some(trouble) => Cell::nothing(Reason::RowMalformed, format!("{trouble:#}")),
-            None => self.image(file, plan.columns.image.as_deref()),
-        };
-        if let Some(text) = self.text(file) {
-            row.text = Some(text);
-        }
-        // The picture is here: the url only says where it was.
-        let url = row.url.take();
-        let mut item = row.into_item(&place);
-        item.url = url.filter(|url| !url.trim().is_empty());
-        item
-    }
-
-    fn image(&self, file: &File, told: Option<&str>) -> Cell {
-        let is_image = |member: &&Member| match told {
-            Some(extension) => member.extension == extension,
-            None => inputs::IMAGE_EXTENSIONS.contains(&member.extension.as_str()),
-        };
-        let Some(member) = self.members.iter().find(is_image) else {
-            return Cell::nothing(Reason::ImageNull, "no image member");
-        };
-        match member.read(file) {
-            Ok(bytes) => Cell::Bytes {
-                bytes: Bytes::from(bytes),
-                name: Some(format!("{}.{}", self.key, member.extension)),
-            },
-            Err(error) => Cell::nothing(Reason::FileMissing, format!("{error:#}")),
+        if let Ok(Some(row)) = json(&place) {
+            columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
         }
     }
+    Ok(tar.row())
+}
 
-    fn text(&self, file: &File) -> Option<String> {
-        let bytes = self.member("txt")?.read(file).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
+/// Eight bytes for each of a million keys, where the keys themselves would be a hundred.
+fn hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn ensure_images(extensions: &BTreeSet<String>, told: Option<&str>) -> Result<()> {
+    let found = extensions.iter().take(MAX_EXTENSIONS).cloned().collect::<Vec<_>>().join(", ");
+    match told {
+        Some(told) => ensure!(
+            extensions.contains(told) || extensions.len() >= MAX_EXTENSIONS,
+            "image_column is {told:?}, but the extensions of the members are: {found}"
+        ),
+        None => ensure!(
+            extensions.iter().any(|extension| is_image(extension)),
+            "no member is an image by its extension (found: {found}). Say which one is: \
+             --image-column EXTENSION"
+        ),
     }
+    Ok(())
+}
 
-    fn json(&self, file: &File) -> Result<Option<Extra>> {
-        let Some(member) = self.member("json") else { return Ok(None) };
-        match serde_json::from_slice(&member.read(file)?).context("the .json is no JSON")? {
-            Value::Object(row) => Ok(Some(row)),
-            _ => bail!("the .json is no object"),
+fn is_image(extension: &str) -> bool {
+    inputs::IMAGE_EXTENSIONS.contains(&extension)
+}
+
+/// Items of these rows of a tar.
+pub(super) fn read<'a>(
+    plan: &'a Plan,
+    parked: &'a Parked<Tar>,
+    file: &'a PlannedFile,
+    rows: Range<u64>,
+) -> Result<Items<'a>> {
+    let rows = Rows::open(parked, file, rows, || Tar::open(&file.path))?;
+    Ok(Box::new(rows.map(|place| Ok(item(&place?, plan, &file.prefix)))))
+}
+
+fn item(place: &Place, plan: &Plan, prefix: &str) -> Item {
+    let (cells, trouble) = match json(place) {
+        Ok(cells) => (cells.unwrap_or_default(), None),
+        Err(error) => (Extra::new(), Some((Reason::RowMalformed, format!("{error:#}")))),
+    };
+    let key = inputs::key(prefix, Path::new(&place.key));
+    let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
+    row.key = row.key.filter(|key| !key.is_empty()).or_else(|| Some(key.clone()));
+    row.image = match place.trouble.clone().or(trouble) {
+        Some((reason, detail)) => Cell::nothing(reason, detail),
+        None => image(place, plan.mapping.image.as_deref()),
+    };
+    row.text = text(place).or(row.text);
+    columns::into_item_at_hand(row, &key)
+}
+
+/// The member with the extension that was told, else the first image.
+fn image(place: &Place, told: Option<&str>) -> Cell {
+    let part = match told {
+        Some(extension) => place.part(extension),
+        None => place.parts.iter().find(|part| is_image(&part.extension)),
+    };
+    let Some(part) = part else { return Cell::nothing(Reason::ImageNull, "no image member") };
+    match place.read(part) {
+        Ok(bytes) => {
+            let name = Some(format!("{}.{}", place.key, part.extension));
+            Cell::Bytes { bytes: Bytes::from(bytes), name }
         }
-    }
-
-    fn member(&self, extension: &str) -> Option<&Member> {
-        self.members.iter().find(|member| member.extension == extension)
+        Err((reason, detail)) => Cell::nothing(reason, detail),
     }
 }
 
-impl Member {
-    fn read(&self, file: &File) -> Result<Vec<u8>> {
-        let (extension, bytes) = (&self.extension, self.bytes);
-        ensure!(bytes <= MAX_MEMBER_BYTES, "the .{extension} has {bytes} bytes, too many");
-        let mut content = vec![0; bytes as usize];
-        file.read_exact_at(&mut content, self.at)
-            .with_context(|| format!("the .{extension} is cut off"))?;
-        Ok(content)
+fn text(place: &Place) -> Option<String> {
+    let bytes = place.read(place.part("txt")?).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn json(place: &Place) -> Result<Option<Extra>> {
+    let Some(part) = place.part("json") else { return Ok(None) };
+    let bytes = place.read(part).map_err(|(_, detail)| anyhow::Error::msg(detail))?;
+    match serde_json::from_slice(&bytes).context("the .json is no JSON")? {
+        Value::Object(row) => Ok(Some(row)),
+        _ => bail!("the .json is no object"),
     }
 }

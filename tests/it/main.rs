@@ -1,7 +1,10 @@
 //! All integration tests, in one binary.
 
+mod decode;
 mod describe;
 mod fetch;
 mod local;
+mod messy;
 mod perceive;
 mod refine;
+mod source;

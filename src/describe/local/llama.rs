@@ -233,9 +233,7 @@ impl<'a> Place<'a> {
             own().map(|own| u32::try_from(before + own)).collect::<Result<_, _>>()?;
         let positions = Tensor::new(positions, &Device::Cpu)?;
         let at = |table: &Tensor| table.index_select(&positions, 0)?.reshape((b, l, ()));
-        let sees = |own: usize| {
-            (0..t).map(move |j| if j > own { f32::NEG_INFINITY } else { 0.0 })
-        };
+        let sees = |own: usize| (0..t).map(move |j| if j > own { f32::NEG_INFINITY } else { 0.0 });
         let mask: Vec<f32> = own().flat_map(sees).collect();
         let mask = Tensor::from_vec(mask, (b, 1, 1, l, t), &Device::Cpu)?;
         Ok(Place { step, b, l, t, cos: at(&llama.cos)?, sin: at(&llama.sin)?, mask })
