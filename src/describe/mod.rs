@@ -138,7 +138,7 @@ impl Describer {
     pub fn open(config: &Config, requests: &Path) -> Result<Describer> {
         let writer: Box<dyn Writer> = match config.writer {
             WriterKind::Rules => return Ok(Describer { config: config.clone(), asker: None }),
-            WriterKind::Local => anyhow::bail!("local is not built in yet"),
+            WriterKind::Local => Box::new(local::Local::open(&config.local)?),
             WriterKind::Remote => Box::new(remote::Remote::open(&config.remote)?),
         };
         Describer::with_writer(config, writer, requests)

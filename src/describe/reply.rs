@@ -243,8 +243,8 @@ fn repeats(line: &str) -> bool {
 }
 
 /// Whether the reply gives orders itself, or says what a suspect raw text alone could have made it
-/// say: then more than half of its content words, or any word of the suspect, must be known from
-/// what models saw.
+/// say: then more than half of its content words, and there must be one, and any word of the suspect
+/// must be known from what models saw.
 fn obeys(line: &str, sources: &Sources) -> bool {
     if text::injection::suspected(line) {
         return true;
@@ -255,7 +255,10 @@ fn obeys(line: &str, sources: &Sources) -> bool {
     let of_suspect: HashSet<String> = stems(suspect).collect();
     let said: Vec<String> = stems(line).collect();
     let unseen: Vec<&String> = said.iter().filter(|stem| !seen.contains(*stem)).collect();
-    unseen.iter().any(|stem| of_suspect.contains(*stem)) || unseen.len() * 2 > said.len()
+    // "Yes" has no content word at all.
+    said.is_empty()
+        || unseen.iter().any(|stem| of_suspect.contains(*stem))
+        || unseen.len() * 2 > said.len()
 }
 
 fn stems(text: &str) -> impl Iterator<Item = String> {

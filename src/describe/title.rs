@@ -116,11 +116,36 @@ fn has_word(text: &str) -> bool {
     })
 }
 
-/// "This is a vectorized image of a bulb": about the file, or a whole sentence of its own.
+/// "This is a vectorized image of a bulb": about the file, or a whole sentence of its own. "A nice
+/// picture" says as little.
 fn is_remark(text: &str) -> bool {
-    let first = text.split_whitespace().next().unwrap_or_default().to_lowercase();
-    ["this", "it", "these", "here", "i"].contains(&first.as_str())
+    let words: Vec<String> = text.unicode_words().map(str::to_lowercase).collect();
+    let first = words.first().map_or("", String::as_str);
+    ["this", "it", "these", "here", "i"].contains(&first)
+        || words.iter().all(|word| SAYS_NOTHING.contains(&word.as_str()))
 }
+
+/// Words that name no subject, alone or together.
+const SAYS_NOTHING: [&str; 18] = [
+    "a",
+    "an",
+    "the",
+    "my",
+    "nice",
+    "beautiful",
+    "cool",
+    "great",
+    "good",
+    "new",
+    "some",
+    "picture",
+    "image",
+    "photo",
+    "photograph",
+    "drawing",
+    "of",
+    "pic",
+];
 
 /// `smiley111` is a smiley, because there is such a word; `R16` may be anything.
 fn without_glued_number(text: &str) -> &str {
@@ -257,6 +282,7 @@ mod tests {
 
     #[test]
     fn titles_of_a_real_collection() {
+        let mut wrong = Vec::new();
         for (raw, title) in [
             ("Emperor Penguin", phrase("emperor penguin")),
             ("small house - a small house", phrase("small house")),
@@ -301,8 +327,12 @@ mod tests {
             ("", None),
             ("7", None),
         ] {
-            assert_eq!(Title::of(raw), title, "{raw:?}");
+            let found = Title::of(raw);
+            if found != title {
+                wrong.push(format!("{raw:?} gave {found:?}"));
+            }
         }
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
     #[test]

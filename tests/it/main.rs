@@ -3,6 +3,7 @@
 mod decode;
 mod describe;
 mod fetch;
+mod local;
 mod messy;
 mod perceive;
 mod refine;

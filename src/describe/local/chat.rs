@@ -77,11 +77,16 @@ impl Form {
 }
 
 impl Dialect {
-    /// Reads the tokenizer and recognises the template.
-    pub(super) fn read(content: &Content) -> Result<Dialect> {
+    /// Reads the tokenizer and recognises the template, for a network that knows so many tokens.
+    pub(super) fn read(content: &Content, vocabulary: usize) -> Result<Dialect> {
         let form = Form::of(text(content, "tokenizer.chat_template").unwrap_or_default())
             .context("only models with a ChatML or Llama 3 chat template can be asked here")?;
         let tokenizer = tokenizer(content)?;
+        let tokens = tokenizer.get_vocab_size(true);
+        ensure!(
+            tokens <= vocabulary,
+            "its tokenizer has {tokens} tokens, its network only {vocabulary}"
+        );
         let id = |mark: &str| {
             tokenizer.token_to_id(mark).with_context(|| format!("its vocabulary has no {mark}"))
         };

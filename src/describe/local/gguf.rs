@@ -3,6 +3,7 @@
 //! Knows the Llama family only, dense and without biases: everything else is refused by name, since
 //! a network run with a tensor left out still writes fluent text.
 
+use std::fs;
 use std::fs::File;
 use std::io::BufReader;
 use std::panic::AssertUnwindSafe;
@@ -22,6 +23,7 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::quantized::gguf_file::Value;
 
 use crate::atomic_file::sha256_file;
+use crate::text::clean;
 
 /// Positions beyond this are not prepared for: a prompt with its examples needs a tenth of it.
 const MAX_POSITIONS: usize = 8192;
@@ -29,6 +31,9 @@ const MAX_POSITIONS: usize = 8192;
 /// More than any published model of this family has, of either.
 const MAX_BLOCKS: usize = 1024;
 const MAX_WIDTH: usize = 1 << 17;
+
+/// Of a model's name.
+const MAX_NAME_CHARS: usize = 60;
 
 /// An open model file.
 pub(super) struct Gguf {
@@ -40,7 +45,6 @@ pub(super) struct Gguf {
     pub(super) sha256: String,
     path: PathBuf,
     reader: BufReader<File>,
-    bytes: u64,
 }
 
 /// Sizes of a Llama network.
@@ -62,11 +66,13 @@ pub(super) struct Shape {
 impl Gguf {
     /// Opens and checks a file; reads no weights yet.
     pub(super) fn open(path: &Path) -> Result<Gguf> {
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let bytes =
-            file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
-        let mut reader = BufReader::new(file);
-        let read = || -> Result<(Content, Shape)> {
+        let at = || format!("cannot open the model {}", path.display());
+        let metadata = fs::metadata(path).with_context(at)?;
+        // Opening a pipe would wait for ever.
+        ensure!(metadata.is_file(), "the model {} is not a file", path.display());
+        let bytes = metadata.len();
+        let mut reader = BufReader::new(File::open(path).with_context(at)?);
+        let mut read = || -> Result<(Content, Shape)> {
             // candle bounds counts and lengths by the size of the file, but divides by an alignment
             // that the file chooses, zero included.
             let content = guarded(|| Ok(Content::read(&mut reader)?))?;
@@ -78,20 +84,16 @@ impl Gguf {
             format!("{} is not a GGUF file that can be used here", path.display())
         })?;
         let sha256 = sha256_file(path)?;
-        Ok(Gguf { content, shape, sha256, path: path.to_owned(), reader, bytes })
+        Ok(Gguf { content, shape, sha256, path: path.to_owned(), reader })
     }
 
     /// `local/NAME@HASH`, as rows name their model.
     pub(super) fn name(&self) -> String {
         let named = text(&self.content, "general.name").filter(|name| !name.trim().is_empty());
         let stem = || self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = named.map_or_else(stem, str::to_owned);
+        // Written by whoever made the file, and shown with every row.
+        let name = clean(&named.map_or_else(stem, str::to_owned), MAX_NAME_CHARS);
         format!("local/{name}@{}", &self.sha256[..8])
-    }
-
-    /// Size of the file.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// Numbers in all weights together.
@@ -235,6 +237,12 @@ fn check_tensors(content: &Content, shape: &Shape, bytes: u64) -> Result<()> {
         };
         let found = info.shape.dims();
         ensure!(found == dims, "the tensor {name} has the shape {found:?} instead of {dims:?}");
+        let block = info.ggml_dtype.block_size();
+        // candle checks the whole tensor only, and its products panic.
+        ensure!(
+            dims.last().is_some_and(|row| row.is_multiple_of(block)),
+            "the rows of the tensor {name} are not whole blocks of {block} numbers"
+        );
         let end = end_of(dims, info.ggml_dtype, info.offset);
         let end = end.and_then(|end| end.checked_add(content.tensor_data_offset));
         ensure!(

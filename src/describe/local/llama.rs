@@ -11,6 +11,7 @@
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use candle_core::D;
 use candle_core::Device;
 use candle_core::Module;
@@ -34,6 +35,26 @@ pub(super) enum Weights {
     Unpacked,
     /// As in the file, or as Q8_0 where candle has no fast kernel for what is in the file.
     Packed,
+}
+
+impl Weights {
+    /// How so many weights are best kept.
+    pub(super) fn fitting(weights: usize) -> Weights {
+        /// A gigabyte as f32: a machine that holds a run's pictures has that to spare.
+        const MOST_UNPACKED: usize = 1 << 28;
+        match weights <= MOST_UNPACKED {
+            true => Weights::Unpacked,
+            false => Weights::Packed,
+        }
+    }
+
+    /// The word for provenance: replies differ between the two.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Weights::Unpacked => "f32",
+            Weights::Packed => "packed",
+        }
+    }
 }
 
 /// The network. Shared by threads; what changes is in [`Past`].
@@ -85,7 +106,19 @@ pub(super) struct Step<'a> {
     pub(super) tokens: &'a [u32],
 }
 
+impl Past {
+    /// Makes a slot as it was when new.
+    pub(super) fn clear(&self, slot: usize) -> Result<()> {
+        for slots in self.blocks.iter().flat_map(|(keys, values)| [keys, values]) {
+            let slot = slots.narrow(0, slot, 1)?;
+            slot.slice_set(&slot.zeros_like()?, 2, 0)?;
+        }
+        Ok(())
+    }
+}
+
 impl Llama {
+    /// Reads every weight of the file.
     pub(super) fn load(gguf: &mut Gguf, weights: Weights) -> Result<Llama> {
         let shape = gguf.shape.clone();
         let (width, words) = (shape.width, [shape.vocabulary, shape.width]);
@@ -171,6 +204,9 @@ struct Place<'a> {
     step: &'a Step<'a>,
     b: usize,
     l: usize,
+    /// Positions of a slot that are looked at. For a row alone, as many as it has filled: that too
+    /// depends on no other row. Letter t where a step is meant.
+    t: usize,
     /// (b, l, d / 2)
     cos: Tensor,
     sin: Tensor,
@@ -187,17 +223,20 @@ impl<'a> Place<'a> {
         past: &Past,
     ) -> Result<Place<'a>> {
         let b = step.filled.len();
+        let t = match step.filled {
+            [filled] => filled + l,
+            _ => past.capacity,
+        };
+        ensure!(t <= past.capacity, "a row is too long for its slot");
         let own = || step.filled.iter().flat_map(|filled| (0..l).map(move |i| filled + i));
         let positions: Vec<u32> =
             own().map(|own| u32::try_from(before + own)).collect::<Result<_, _>>()?;
         let positions = Tensor::new(positions, &Device::Cpu)?;
         let at = |table: &Tensor| table.index_select(&positions, 0)?.reshape((b, l, ()));
-        let sees = |own: usize| {
-            (0..past.capacity).map(move |j| if j > own { f32::NEG_INFINITY } else { 0.0 })
-        };
+        let sees = |own: usize| (0..t).map(move |j| if j > own { f32::NEG_INFINITY } else { 0.0 });
         let mask: Vec<f32> = own().flat_map(sees).collect();
-        let mask = Tensor::from_vec(mask, (b, 1, 1, l, past.capacity), &Device::Cpu)?;
-        Ok(Place { step, b, l, cos: at(&llama.cos)?, sin: at(&llama.sin)?, mask })
+        let mask = Tensor::from_vec(mask, (b, 1, 1, l, t), &Device::Cpu)?;
+        Ok(Place { step, b, l, t, cos: at(&llama.cos)?, sin: at(&llama.sin)?, mask })
     }
 }
 
@@ -220,7 +259,7 @@ impl Block {
     /// # Shapes
     /// - x, result: (b * l, c)
     /// - shared: (n, p, d) each
-    /// - own: (b, n, t, d) each
+    /// - own: (slots, n, capacity, d) each
     fn attend(
         &self,
         shape: &Shape,
@@ -230,7 +269,7 @@ impl Block {
         place: &Place<'_>,
     ) -> Result<Tensor> {
         let (b, l, h, n, d) = (place.b, place.l, shape.heads, shape.kv_heads, shape.head_width);
-        let (g, t) = (h / n, own.0.dim(2)?);
+        let (g, t) = (h / n, place.t);
         let split = |y: Tensor, heads| y.reshape((b, l, heads, d))?.transpose(1, 2)?.contiguous();
         let q = rope_i(&split(self.q.forward(x)?, h)?, &place.cos, &place.sin)?; // (b, h, l, d)
         let k = rope_i(&split(self.k.forward(x)?, n)?, &place.cos, &place.sin)?; // (b, n, l, d)
@@ -282,7 +321,7 @@ fn attend_both(
 
 /// The slots of this step: (b, n, t, d).
 fn rows_of(slots: &Tensor, place: &Place<'_>) -> Result<Tensor> {
-    Ok(slots.narrow(0, place.step.first_slot, place.b)?)
+    Ok(slots.narrow(0, place.step.first_slot, place.b)?.narrow(2, 0, place.t)?)
 }
 
 /// Writes the new (b, n, l, d) behind what is in each slot.
