@@ -55,7 +55,7 @@ pub struct Config {
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 34] = [
+const FREE: [&str; 33] = [
     "run.workers",
     "quota",
     "fetch.concurrency",
@@ -81,7 +81,6 @@ const FREE: [&str; 34] = [
     "describe.prompts",
     "describe.local.model",
     "describe.local.threads",
-    "describe.local.batch",
     "describe.remote.api_key_env",
     "describe.remote.concurrency",
     "describe.remote.requests_per_minute",

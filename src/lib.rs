@@ -20,6 +20,7 @@ pub mod perceive;
 pub mod pipeline;
 pub mod report;
 pub mod retry;
+pub mod run;
 pub mod sample;
 pub mod shard;
 pub mod source;

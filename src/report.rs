@@ -160,7 +160,7 @@ fn facts(about: &Value, markers: &[Marker]) -> Vec<Fact> {
     let rows: u64 = markers.iter().map(|marker| marker.rows_read).sum();
     let mut facts = vec![
         ("rows of the source", text(&about["rows"])),
-        ("columns", text(&about["columns"])),
+        ("columns", columns(&about["columns"])),
         ("time", format!("{seconds:.1} s")),
         ("rows per second", format!("{:.1}", rows as f64 / seconds.max(1e-9))),
         ("stored pictures", format!("at most {} px", text(&about["config"]["store"]["max_side"]))),
@@ -169,6 +169,12 @@ fn facts(about: &Value, markers: &[Marker]) -> Vec<Fact> {
     facts.retain(|(_, value)| value != "null" && !value.is_empty());
     let fact = |(name, value): (&str, String)| Fact { name: name.to_owned(), value };
     facts.into_iter().map(fact).collect()
+}
+
+fn columns(mapping: &Value) -> String {
+    let named = mapping.as_object().into_iter().flatten();
+    let named = named.filter_map(|(role, name)| Some(format!("{role}: {}", name.as_str()?)));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 fn models(about: &Value) -> Vec<Model> {

@@ -5,7 +5,6 @@ mod models;
 mod outcome;
 mod progress;
 mod refine;
-mod run_folder;
 mod settings;
 
 use std::path::Path;

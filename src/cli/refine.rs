@@ -18,10 +18,6 @@ use crate::cli::look;
 use crate::cli::outcome::Outcome;
 use crate::cli::progress::Display;
 use crate::cli::progress::Style;
-use crate::cli::run_folder;
-use crate::cli::run_folder::Retry;
-use crate::cli::run_folder::RunFolder;
-use crate::cli::run_folder::Work;
 use crate::cli::set_up;
 use crate::cli::settings::Settings;
 use crate::config::Config;
@@ -35,6 +31,10 @@ use crate::pipeline::Progress;
 use crate::pipeline::Stages;
 use crate::pipeline::Stop;
 use crate::report;
+use crate::run;
+use crate::run::Retry;
+use crate::run::RunFolder;
+use crate::run::Work;
 use crate::source::Source;
 
 #[derive(Args)]
@@ -160,7 +160,7 @@ impl Refine {
             });
         drop(display);
         network.shutdown_background();
-        run?;
+        end?;
         Ok(match signal.load(Ordering::Relaxed) {
             0 => Outcome::Done,
             signal => Outcome::Stopped(signal),
@@ -184,7 +184,7 @@ impl Refine {
         let models = Models::open(&config.perceive)?;
         // A store in memory: asking what would be done must not create a file.
         let describer = Describer::open(&config.describe, Path::new(":memory:"))?;
-        folder.is_same(&run_folder::identity(&self.input, &config, &models, &describer)?)?;
+        folder.is_same(&run::identity(&self.input, &config, &models, &describer)?)?;
         let work = folder.work(&source, &config, self.retry_rejects)?;
         let plan = source.plan();
         let folders: Vec<String> = models

@@ -16,6 +16,8 @@ use schemars::schema_for;
 use serde_json::Value;
 use serde_json::json;
 
+use recaption::config::Config;
+use recaption::run::RunRecord;
 use recaption::sample::Audit;
 use recaption::sample::Generated;
 use recaption::sample::Item;
@@ -66,6 +68,8 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("row.schema.json", schema_for!(Row)),
         ("rejects.schema.json", schema_for!(RejectRecord)),
         ("stats.schema.json", schema_for!(Marker)),
+        ("run.schema.json", schema_for!(RunRecord)),
+        ("config.schema.json", schema_for!(Config)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }

@@ -12,6 +12,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,6 +24,7 @@ use crate::atomic_file;
 use crate::config;
 use crate::config::Config;
 use crate::describe::Describer;
+use crate::models::folder::ModelFile;
 use crate::models::folder::ModelFolder;
 use crate::perceive::Models;
 use crate::pipeline::Again;
@@ -28,17 +32,49 @@ use crate::pipeline::Todo;
 use crate::sample::Reason;
 use crate::shard;
 use crate::shard::Marker;
+use crate::source::Mapping;
 use crate::source::Plan;
 use crate::source::Source;
 
 /// The folder of a run.
-pub(super) struct RunFolder {
-    pub(super) path: PathBuf,
+pub struct RunFolder {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// `run.json`: what a run was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRecord {
+    /// What must be the same when the run is continued.
+    pub identity: Value,
+    /// Every setting, as resolved when the run began.
+    pub config: Config,
+    /// Rows of the source.
+    pub rows: u64,
+    /// Which column of the source is what.
+    pub columns: Mapping,
+    /// The models that look, with their files.
+    pub models: Vec<ModelRecord>,
+    /// Who writes: model, parameters and prompt files with their hashes.
+    pub writer: Value,
+}
+
+/// A model folder of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelRecord {
+    /// `tagger`, `detector` or `captioner`.
+    pub kind: String,
+    /// `name@first-8-of-sha256`, as rows name it.
+    pub model: String,
+    /// Where it was.
+    pub path: PathBuf,
+    /// The files that decide what it says.
+    pub files: Vec<ModelFile>,
 }
 
 /// Which rejects are to be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Retry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Retry {
     /// Those whose reason may pass: timeouts, dead hosts, failed models.
     Retryable,
     /// All.
@@ -46,11 +82,15 @@ pub(super) enum Retry {
 }
 
 /// What is done and what is not.
-pub(super) struct Work {
-    pub(super) finished: Vec<Marker>,
-    pub(super) todo: Vec<Todo>,
-    pub(super) shards: u64,
-    pub(super) rows: u64,
+pub struct Work {
+    /// Markers of the shards that are finished.
+    pub finished: Vec<Marker>,
+    /// Shards to do, finished ones that are to be mended included.
+    pub todo: Vec<Todo>,
+    /// Shards of the run.
+    pub shards: u64,
+    /// Rows of the run.
+    pub rows: u64,
 }
 
 const RUN: &str = "run.json";
@@ -58,12 +98,16 @@ const PLAN: &str = "plan.json";
 const LOCK: &str = "run.lock";
 
 impl RunFolder {
-    pub(super) fn new(path: &Path) -> RunFolder {
+    /// Nothing is read or made yet.
+    pub fn new(path: &Path) -> RunFolder {
         RunFolder { path: path.to_owned() }
     }
 
-    /// The folder, made if need be, for this process alone until the lock is dropped.
-    pub(super) fn lock(&self) -> Result<File> {
+    /// Makes the folder if need be; it belongs to this process alone until the lock is dropped.
+    ///
+    /// # Errors
+    /// When it cannot be made, or another process has it.
+    pub fn lock(&self) -> Result<File> {
         let path = &self.path;
         std::fs::create_dir_all(path)
             .with_context(|| format!("cannot create {}", path.display()))?;
@@ -86,7 +130,10 @@ impl RunFolder {
     }
 
     /// The inputs as they were when the run began, or as they are now.
-    pub(super) fn source(&self, inputs: &[String], config: &Config) -> Result<Source> {
+    ///
+    /// # Errors
+    /// When they cannot be used, or have changed since.
+    pub fn source(&self, inputs: &[String], config: &Config) -> Result<Source> {
         match self.read::<Plan>(PLAN)? {
             Some(plan) => Source::resume(plan),
             None => Source::open(inputs, &config.source),
@@ -94,7 +141,10 @@ impl RunFolder {
     }
 
     /// Says what the run is made from, or compares with what it was made from.
-    pub(super) fn claim(
+    ///
+    /// # Errors
+    /// When it was made from something else, or nothing can be written.
+    pub fn claim(
         &self,
         inputs: &[String],
         config: &Config,
@@ -107,22 +157,24 @@ impl RunFolder {
             return Ok(());
         }
         self.write(PLAN, source.plan())?;
-        let folders: Vec<Value> = models.folders().map(described).collect();
-        let run = json!({
-            "identity": identity,
-            "config": config,
-            "rows": source.plan().rows,
-            "columns": source.plan().mapping.to_string(),
-            "models": folders,
-            "writer": describer.provenance(),
-        });
+        let run = RunRecord {
+            identity,
+            config: config.clone(),
+            rows: source.plan().rows,
+            columns: source.plan().mapping.clone(),
+            models: models.folders().map(ModelRecord::of).collect(),
+            writer: describer.provenance(),
+        };
         self.write(RUN, &run)
     }
 
-    /// Whether the folder holds this very run; another one is an error, nothing at all is not.
-    pub(super) fn is_same(&self, identity: &Value) -> Result<bool> {
-        let Some(run) = self.read::<Value>(RUN)? else { return Ok(false) };
-        let differences = config::differences(&run["identity"], identity);
+    /// Whether the folder holds this very run; false when it holds none.
+    ///
+    /// # Errors
+    /// When it holds another run: names each difference.
+    pub fn is_same(&self, identity: &Value) -> Result<bool> {
+        let Some(run) = self.read::<RunRecord>(RUN)? else { return Ok(false) };
+        let differences = config::differences(&run.identity, identity);
         if differences.is_empty() {
             return Ok(true);
         }
@@ -134,7 +186,10 @@ impl RunFolder {
     }
 
     /// Every shard of the source: done, or to do.
-    pub(super) fn work(
+    ///
+    /// # Errors
+    /// When a marker or a file of rejects cannot be read.
+    pub fn work(
         &self,
         source: &Source,
         config: &Config,
@@ -197,7 +252,10 @@ impl RunFolder {
 }
 
 /// What must be the same when a run is continued.
-pub(super) fn identity(
+///
+/// # Errors
+/// Never in practice: every setting has a JSON form.
+pub fn identity(
     inputs: &[String],
     config: &Config,
     models: &Models,
@@ -213,13 +271,13 @@ pub(super) fn identity(
     }))
 }
 
-fn described(folder: &ModelFolder) -> Value {
-    let files: Vec<Value> =
-        folder.files.iter().map(|file| json!({"name": file.name, "sha256": file.sha256})).collect();
-    json!({
-        "kind": folder.kind.as_str(),
-        "model": &*folder.label,
-        "path": folder.path,
-        "files": files,
-    })
+impl ModelRecord {
+    fn of(folder: &ModelFolder) -> ModelRecord {
+        ModelRecord {
+            kind: folder.kind.as_str().to_owned(),
+            model: folder.label.to_string(),
+            path: folder.path.clone(),
+            files: folder.files.clone(),
+        }
+    }
 }
