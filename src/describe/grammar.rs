@@ -114,7 +114,7 @@ pub fn article(phrase: &str) -> &'static str {
         let begins = |list: &[&str]| list.iter().any(|start| lower.starts_with(start));
         begins(&silent_h)
             || (lower.starts_with(['a', 'e', 'i', 'o', 'u', '8'])
-                && !(begins(&said_with_y_or_w) && !lower.starts_with("unin")))
+                && (!begins(&said_with_y_or_w) || lower.starts_with("unin")))
     };
     if vowel { "an" } else { "a" }
 }

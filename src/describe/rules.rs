@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn three_sources_become_one_sentence() {
-        let cases: &[(&str, &str, &[(&str, f32)], &str)] = &[
+        type Case = (&'static str, &'static str, &'static [(&'static str, f32)], &'static str);
+        let cases: &[Case] = &[
             (
                 "Emperor Penguin",
                 "animal: bird",

@@ -78,9 +78,7 @@ static ESCAPE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Parts of a page that no reader sees.
 static HIDDEN: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?is)<!--.*?-->|<script\b[^<>]*>.*?</script\s*>|<style\b[^<>]*>.*?</style\s*>",
-    ))
+    pattern(r"(?is)<!--.*?-->|<script\b[^<>]*>.*?</script\s*>|<style\b[^<>]*>.*?</style\s*>")
 });
 
 /// `<jane@example.com>`, `<3` and `<|im_start|>` are no tags.

@@ -38,7 +38,8 @@ pub fn junk(title: &str) -> Option<Junk> {
         return Some(Junk::Empty);
     }
     let lower = title.to_lowercase();
-    let verdicts: [(Junk, fn(&str) -> bool); 6] = [
+    type Verdict = (Junk, fn(&str) -> bool);
+    let verdicts: [Verdict; 6] = [
         (Junk::NullWord, is_null_word),
         (Junk::NoWords, |text| !text.chars().any(char::is_alphabetic)),
         (Junk::UrlOnly, is_url_only),
@@ -62,7 +63,8 @@ pub fn de_slug(title: &str) -> String {
     let is_file = stem.len() < title.len();
     let one_token = !title.contains(char::is_whitespace);
     let hyphens = one_token && is_hyphenated(stem);
-    if !is_file && !stem.contains('_') && !hyphens && !(one_token && has_glued_number(stem)) {
+    let is_slug = stem.contains('_') || hyphens || (one_token && has_glued_number(stem));
+    if !is_file && !is_slug {
         return title.to_owned();
     }
     let spaced = spaced(stem, hyphens);

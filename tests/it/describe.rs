@@ -75,15 +75,14 @@ impl Server {
     }
 
     fn config(&self) -> Config {
-        let mut config = Config::default();
-        config.remote = RemoteConfig {
+        let remote = RemoteConfig {
             base_url: self.base_url.clone(),
             model: "mock".to_owned(),
             timeout_s: 1,
             retry: Policy { attempts: 3, base_ms: 1, cap_ms: 5, asked_cap_ms: 2_000 },
             ..RemoteConfig::default()
         };
-        config
+        Config { remote, ..Config::default() }
     }
 
     fn describer(&self, folder: &Path) -> Describer {
