@@ -154,7 +154,7 @@ impl Refine {
         let again = work.todo.iter().filter_map(|todo| todo.again.as_ref());
         let again: u64 = again.map(|again| again.rows.len() as u64).sum();
         progress.begin(work.rows, before - again);
-        let run =
+        let end =
             pipeline::run(&self.output, stages, &work.todo, &progress, &stop, &mut |marker| {
                 display.shard(marker);
             });
