@@ -34,7 +34,7 @@ use tempfile::TempDir;
 const KEY: &str = "sk-canary-5f1d7e0a";
 
 /// What the server does with one request.
-enum Act {
+pub(crate) enum Act {
     /// A full response.
     Answer { status: u16, headers: &'static str, body: String },
     /// A header and half of the body, then the end of the connection.
@@ -44,13 +44,13 @@ enum Act {
 }
 
 /// A server that acts as `script` says, for the number and the body of each request.
-struct Server {
-    base_url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Server {
+    pub(crate) base_url: String,
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn start(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Server {
+    pub(crate) fn start(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -70,7 +70,7 @@ impl Server {
         Server::start(move |_, _| completion(text))
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 
@@ -139,7 +139,7 @@ fn read_request(stream: &TcpStream) -> Option<(String, String)> {
     Some((first.split(' ').nth(1)?.to_owned(), String::from_utf8(body).ok()?))
 }
 
-fn completion(text: &str) -> Act {
+pub(crate) fn completion(text: &str) -> Act {
     let body = json!({
         "model": "mock-1",
         "choices": [{ "message": { "role": "assistant", "content": text }, "finish_reason": "stop" }],

@@ -9,3 +9,4 @@ mod perceive;
 mod refine;
 mod schemas;
 mod source;
+mod tidy;
