@@ -159,7 +159,7 @@ mod tests {
     use crate::audit::tally::Tally;
 
     const HOSTILE: &str =
-        "<script>alert(1)</script>\"' onload=x src=http://evil.example/a.png {{ 7*7 }}";
+        "<script>alert(1)</script>\"' onload=x src=http://evil.example/a.png {{ 123*1001 }}";
 
     fn report_of(text: &str) -> Report {
         let tags = [Tag { label: text.to_owned(), score: 0.5, bbox: None, model: Arc::from(text) }];
@@ -209,7 +209,7 @@ mod tests {
         for (at, _) in lower.match_indices("http:") {
             assert!(!lower[..at].ends_with("=\"") && !lower[..at].ends_with("=\'"));
         }
-        assert!(!page.contains("49"), "a template within a text was run");
+        assert!(!page.contains("123123"), "a template within a text was run");
     }
 
     const TAGS: [&str; 38] = [

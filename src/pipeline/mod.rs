@@ -149,7 +149,8 @@ pub fn run(
         Sink { run, format: stages.format, extra: &source.plan().extra, quota: stages.quota };
     thread::scope(|scope| {
         let items = read(source, todo, stop);
-        let items = fetched(scope, items, fetching);
+        // Thousands of rows may have been read ahead: a stop lets go of those that wait here.
+        let items = fetched(scope, items, fetching).take_while(|_| !stop.is_stopped());
         let seen = ordered::map(scope, items, decoders, workers * WINDOW, |decoder, flow| {
             flow.map(|row| decode(decoder, row, progress))
         });

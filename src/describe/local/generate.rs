@@ -13,8 +13,8 @@ use crate::describe::local::llama::Past;
 use crate::describe::local::llama::Prefix;
 use crate::describe::local::llama::Step;
 
-/// Rows written at once. Measured with 135 million weights: a word costs half as much in eight slots
-/// as in one, and hardly less in more.
+/// Rows written at once. candle's own network gained 1.3 to 1.4 times with 4 to 8 rows on a processor
+/// (measured with 135 million weights); more slots cost memory and gained nothing.
 pub(super) const SLOTS: usize = 8;
 
 /// What every row shares.
