@@ -27,7 +27,7 @@ const CLIP: View =
     View::ShortestEdge { edge: 224, crop_width: 224, crop_height: 224, filter: Filter::Bicubic };
 const STORED: View = View::Stretch { width: 512, height: 512, filter: Filter::Bicubic };
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const STD: [f32; 3] = [0.268_629_5, 0.261_302_6, 0.275_777_1];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();

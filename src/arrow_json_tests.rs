@@ -29,7 +29,8 @@ use super::*;
 
 fn round_trip(array: ArrayRef) -> (ArrayRef, Vec<Extra>) {
     let column = extra_column("x", array.data_type()).unwrap();
-    let rows = columns_to_rows(std::slice::from_ref(&column), &[array.clone()], array.len());
+    let rows =
+        columns_to_rows(std::slice::from_ref(&column), std::slice::from_ref(&array), array.len());
     let rows = rows.unwrap();
     let text = serde_json::to_string(&rows).unwrap();
     let again: Vec<Extra> = serde_json::from_str(&text).unwrap();

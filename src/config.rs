@@ -274,7 +274,9 @@ mod tests {
         let mut lines = text.lines().peekable();
         while let Some(line) = lines.next() {
             let next = lines.peek().copied().unwrap_or_default();
-            let is_setting = |line: &str| line.contains(" =") && !line.starts_with("# One of");
+            let is_setting = |line: &str| {
+                line.ends_with(" =") || (line.contains(" = ") && !line.starts_with('#'))
+            };
             assert!(!(line.is_empty() && is_setting(next)), "nothing explains {next}");
         }
     }

@@ -182,7 +182,7 @@ fn models(about: &Value) -> Vec<Model> {
     let of_folder = |model: &Value| Model {
         role: text(&model["kind"]),
         name: text(&model["model"]),
-        sha256: largest_file(model),
+        sha256: network_hash(model),
     };
     let folders = about["models"].as_array().into_iter().flatten().map(of_folder);
     let writer = &about["writer"];
@@ -200,9 +200,9 @@ fn models(about: &Value) -> Vec<Model> {
 }
 
 /// The hash of the network, which is listed among labels and settings.
-fn largest_file(model: &Value) -> String {
-    let files = model["files"].as_array().into_iter().flatten();
-    let network = files.filter(|f| f["name"].as_str().is_some_and(|n| n.ends_with(".onnx"))).next();
+fn network_hash(model: &Value) -> String {
+    let mut files = model["files"].as_array().into_iter().flatten();
+    let network = files.find(|f| f["name"].as_str().is_some_and(|n| n.ends_with(".onnx")));
     network.and_then(|file| file["sha256"].as_str()).unwrap_or_default().to_owned()
 }
 

@@ -189,12 +189,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When a marker or a file of rejects cannot be read.
-    pub fn work(
-        &self,
-        source: &Source,
-        config: &Config,
-        retry: Option<Retry>,
-    ) -> Result<Work> {
+    pub fn work(&self, source: &Source, config: &Config, retry: Option<Retry>) -> Result<Work> {
         let rows = source.plan().rows.min(config.run.limit.unwrap_or(u64::MAX));
         let shards = rows.div_ceil(config.run.rows_per_shard);
         let mut work = Work { finished: Vec::new(), todo: Vec::new(), shards, rows };

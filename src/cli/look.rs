@@ -104,7 +104,11 @@ pub(super) fn reasons(run: &Path) -> Result<Table> {
     for (reason, rows) in all_reasons(&markers) {
         table.add_row([rows.to_string(), share(rows), format!("rejected: {reason}")]);
     }
-    table.add_row([read.to_string(), share(read), format!("read (finished shards: {})", markers.len())]);
+    table.add_row([
+        read.to_string(),
+        share(read),
+        format!("read (finished shards: {})", markers.len()),
+    ]);
     Ok(table)
 }
 

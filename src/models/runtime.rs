@@ -114,6 +114,9 @@ pub fn find(explicit: Option<&Path>) -> Result<Option<Runtime>> {
     search(explicit, &mut Vec::new())
 }
 
+/// The paths of one place.
+type Candidates = fn() -> Vec<PathBuf>;
+
 fn search(explicit: Option<&Path>, looked: &mut Vec<String>) -> Result<Option<Runtime>> {
     if let Some(path) = explicit {
         return named(path, FoundIn::Explicit).map(Some);
@@ -122,7 +125,7 @@ fn search(explicit: Option<&Path>, looked: &mut Vec<String>) -> Result<Option<Ru
         return named(Path::new(&path), FoundIn::Environment).map(Some);
     }
     looked.push("ORT_DYLIB_PATH: not set".to_owned());
-    let places: [(FoundIn, fn() -> Vec<PathBuf>); 3] = [
+    let places: [(FoundIn, Candidates); 3] = [
         (FoundIn::Cache, in_cache),
         (FoundIn::System, || library_names().map(PathBuf::from).to_vec()),
         (FoundIn::Python, of_pythons),
@@ -151,11 +154,7 @@ fn named(path: &Path, found: FoundIn) -> Result<Runtime> {
     Ok(runtime(path.to_owned(), minor, found))
 }
 
-fn first_of(
-    place: FoundIn,
-    candidates: fn() -> Vec<PathBuf>,
-    looked: &mut Vec<String>,
-) -> Option<Runtime> {
+fn first_of(place: FoundIn, candidates: Candidates, looked: &mut Vec<String>) -> Option<Runtime> {
     let mut saw = Vec::new();
     for path in candidates() {
         match ort::util::probe(&path) {

@@ -302,8 +302,8 @@ fn pictures(broken: &'static std::sync::atomic::AtomicBool) -> String {
                         line.clear();
                     }
                     let name = first.split(['/', ' ']).nth(2).unwrap_or_default().to_owned();
-                    let is_broken = name.starts_with("0")
-                        && broken.load(std::sync::atomic::Ordering::Relaxed);
+                    let is_broken =
+                        name.starts_with("0") && broken.load(std::sync::atomic::Ordering::Relaxed);
                     let (status, body) = match fs::read(root().join("demo/images").join(&name)) {
                         Ok(bytes) if !is_broken => ("200 OK", bytes),
                         Ok(_) => ("500 Oops", Vec::new()),
@@ -311,7 +311,8 @@ fn pictures(broken: &'static std::sync::atomic::AtomicBool) -> String {
                     };
                     let head =
                         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
-                    if stream.write_all(head.as_bytes()).is_err() || stream.write_all(&body).is_err()
+                    if stream.write_all(head.as_bytes()).is_err()
+                        || stream.write_all(&body).is_err()
                     {
                         return;
                     }
@@ -368,7 +369,8 @@ fn a_list_of_urls_becomes_what_the_folder_becomes_and_rejects_can_be_tried_again
     let folder = dir.path().join("folder");
     let mut command = recaption(&["refine", "--rows-per-shard", "30"]);
     succeeded(&command.arg(root().join("demo")).arg("-o").arg(&folder).output().unwrap());
-    let of = |sample: Sample| (sample.item.key, sample.sha256, sample.item.text_raw, sample.generated);
+    let of =
+        |sample: Sample| (sample.item.key, sample.sha256, sample.item.text_raw, sample.generated);
     let ours: Vec<_> = samples(&run).into_iter().map(of).collect();
     let theirs: Vec<_> = samples(&folder).into_iter().map(of).collect();
     assert_eq!(ours, theirs);
@@ -378,7 +380,8 @@ fn a_list_of_urls_becomes_what_the_folder_becomes_and_rejects_can_be_tried_again
         1,
         &["no-such-key"],
     );
-    let said = succeeded(&recaption(&["why", &run.display().to_string(), "gone"]).output().unwrap());
+    let said =
+        succeeded(&recaption(&["why", &run.display().to_string(), "gone"]).output().unwrap());
     assert!(said.contains("\"reason\": \"not found\""), "{said}");
 }
 

@@ -69,7 +69,10 @@ fn modules_import_what_the_table_allows_and_no_circle_is_possible() {
     for (module, allowed) in &table {
         for import in allowed {
             let place = |name| order.iter().position(|other| *other == name);
-            assert!(place(import) < place(module), "{module} may import {import}, which is below it");
+            assert!(
+                place(import) < place(module),
+                "{module} may import {import}, which is below it"
+            );
         }
     }
     let mut wrong = Vec::new();
