@@ -2,7 +2,7 @@
 //!
 //! Words are Unicode's (UAX #29), split further where titles glue them (`red_flower`, `v.2`).
 //! Content words are what is left without English grammar. Their stems are keys for matching, made
-//! by [`stem`](crate::text::stem); nothing here knows where a word comes from.
+//! by [`stem`]; nothing here knows where a word comes from.
 
 use std::collections::HashSet;
 use std::ops::Range;
