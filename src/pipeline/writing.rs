@@ -46,9 +46,10 @@ impl Sink<'_> {
             let mut writer = self.open(todo)?;
             for position in 0..todo.rows.end - todo.rows.start {
                 let row = match rows.next() {
+                    // What was written of this shard is dropped with its writer; what a language
+                    // model is writing ends up in the store.
+                    _ if stop.is_stopped() => return Ok(()),
                     Some(row) => row?,
-                    // What was written of this shard is dropped with its writer.
-                    None if stop.is_stopped() => return Ok(()),
                     None => bail!(
                         "the source ended at row {position} of shard {}, before its plan does",
                         todo.shard
