@@ -50,8 +50,8 @@ impl Default for Config {
             // that no eye tells apart at their 102 pixels and 17 others, of which 16 are one
             // picture under two names and one is a map without its borders. It finds nine in ten
             // of its larger pictures again after JPEG of quality 60, or after four fifths of the
-            // size, and two in three after half the size; of photographs all. Twice as much takes
-            // a smiley with a tear for the one without.
+            // size, and two in three after half the size; of four photographs nearly all. Twice as
+            // much takes a smiley with a tear for the one without.
             max_difference: 0.25,
         }
     }
