@@ -124,7 +124,7 @@ pub(super) fn perceive(perceiver: &mut Perceiver, batch: Vec<Flow<Seen>>) -> Vec
         Err(error) => return vec![Err(error)],
     };
     let mut percepts = percepts.into_iter();
-    let finish = |mut sample: Sample| match percepts.next() {
+    let mut finish = |mut sample: Sample| match percepts.next() {
         Some(Ok(percept)) => {
             sample.tags = percept.tags;
             sample.synthetic = percept.caption;
@@ -136,7 +136,6 @@ pub(super) fn perceive(perceiver: &mut Perceiver, batch: Vec<Flow<Seen>>) -> Vec
             Reject::new(Stage::Perceive, Reason::ModelFailed, "no answer for this picture"),
         )))),
     };
-    let mut finish = finish;
     kept.into_iter().map(|flow| flow.map(|row| row.and_then(&mut finish))).collect()
 }
 
