@@ -73,8 +73,8 @@ def captions(pixels):
         if ended.all():
             break
         for name in PAST:
-            # The second branch gives no keys and values of the encoder: they stay.
-            if first or ".decoder." in name:
+            # The branch with a cache gives no keys and values of the encoder: the first ones stay.
+            if first or ".encoder." not in name:
                 past[name] = outputs[name.replace("past_key_values", "present")]
         first = False
     ids = np.stack(ids, 1).tolist()
