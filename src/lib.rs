@@ -15,6 +15,7 @@ pub mod decode;
 pub mod dedup;
 pub mod describe;
 pub mod fetch;
+pub mod model;
 pub mod models;
 pub mod perceive;
 pub mod pipeline;

@@ -1,0 +1,128 @@
+//! Weights on disk: official `.pt` files and safetensors, in; safetensors, out. Official names.
+//!
+//! A `.pt` file is a pickle. candle's reader knows the few operations that a table of tensors needs
+//! and runs nothing.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+use anyhow::ensure;
+use candle_core::DType;
+use candle_core::Device;
+use candle_core::Tensor;
+use candle_core::pickle;
+use candle_nn::VarBuilder;
+
+use super::Config;
+use super::RwkvClip;
+use super::names;
+
+/// Left in front of names by the wrappers of a training run.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
+/// A model ready to run, of a `.pt` or safetensors file.
+///
+/// # Errors
+/// As [`read`] and [`check`].
+pub fn load(path: &Path, config: &Config, dtype: DType, device: &Device) -> Result<RwkvClip> {
+    let tensors = read(path)?;
+    check(&tensors, config).with_context(|| format!("{} does not fit", path.display()))?;
+    Ok(RwkvClip::new(config, VarBuilder::from_tensors(tensors, dtype, device))?)
+}
+
+/// The tensors of a file, on the CPU, dtypes as stored, names without the wrappers of training.
+///
+/// # Errors
+/// When the file cannot be read or is cut short, or two names become one.
+pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
+    let shown = path.display();
+    let file = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
+    ensure!(file.is_file(), "{shown} is not a file: give a .pt or .safetensors file");
+    let is_pickle = path.extension().is_some_and(|e| e == "pt" || e == "pth" || e == "bin");
+    let found = if is_pickle { read_pickle(path) } else { read_safetensors(path) };
+    let found = found.with_context(|| {
+        format!("{shown} cannot be read as a checkpoint (.pt or .safetensors); is it whole?")
+    })?;
+    ensure!(!found.is_empty(), "{shown} has no tensors in it");
+    let mut tensors = HashMap::with_capacity(found.len());
+    for (name, tensor) in found {
+        let name = WRAPPERS.iter().fold(name.as_str(), |name, wrapper| {
+            name.rsplit_once(wrapper).map_or(name, |(_, rest)| rest)
+        });
+        ensure!(tensors.insert(name.to_owned(), tensor).is_none(), "{shown} names {name} twice");
+    }
+    Ok(tensors)
+}
+
+/// candle's reader counts on well-formed pickles and panics on some others: that is an error of the
+/// file.
+fn read_pickle(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    catch_unwind(AssertUnwindSafe(|| pickle::read_all(path)))
+        .map_err(|_| anyhow!("the table of tensors is damaged"))?
+        .map_err(Into::into)
+}
+
+fn read_safetensors(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    Ok(candle_core::safetensors::load(path, &Device::Cpu)?.into_iter().collect())
+}
+
+/// Holds tensors to a configuration, strictly: as many, so named, so shaped, and every number finite.
+///
+/// # Errors
+/// The first, in the order of the official files, that is missing, of another shape or not finite;
+/// then the first that does not belong there.
+pub fn check(tensors: &HashMap<String, Tensor>, config: &Config) -> Result<()> {
+    let wanted = names::all(config);
+    for named in &wanted {
+        let name = &named.name;
+        let tensor = tensors
+            .get(name)
+            .with_context(|| format!("the tensor {name} {:?} is missing", named.shape.dims()))?;
+        ensure!(
+            tensor.shape() == &named.shape,
+            "the tensor {name} has shape {:?}, the configuration says {:?}",
+            tensor.dims(),
+            named.shape.dims()
+        );
+        ensure!(tensor.dtype().is_float(), "the tensor {name} is of {:?}", tensor.dtype());
+        // A sum of absolute values is finite when all are, and costs one pass.
+        let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+        ensure!(sum.is_finite(), "the tensor {name} has numbers that are not finite");
+    }
+    let known: std::collections::HashSet<&str> = wanted.iter().map(|n| n.name.as_str()).collect();
+    let unexpected = tensors.keys().filter(|name| !known.contains(name.as_str())).min();
+    if let Some(name) = unexpected {
+        bail!("the tensor {name} is unexpected: the configuration has no such part");
+    }
+    Ok(())
+}
+
+/// Writes safetensors under the official names, in the published dtypes, whole or not at all.
+///
+/// # Errors
+/// When a tensor of the configuration is missing, or the file cannot be written.
+pub fn save(tensors: &HashMap<String, Tensor>, config: &Config, path: &Path) -> Result<()> {
+    check(tensors, config)?;
+    let typed: Result<HashMap<String, Tensor>> = names::all(config)
+        .into_iter()
+        .map(|named| {
+            let tensor = tensors[&named.name].to_device(&Device::Cpu)?.to_dtype(named.dtype)?;
+            Ok((named.name, tensor.contiguous()?))
+        })
+        .collect();
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = tempfile::Builder::new()
+        .prefix(".checkpoint-")
+        .tempfile_in(folder)
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    candle_core::safetensors::save(&typed?, temporary.path())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}

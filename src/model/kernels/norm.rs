@@ -1,0 +1,246 @@
+//! Layer norm, and the group norm over heads together with the gate that follows it.
+
+use candle_core::D;
+use candle_core::Result;
+use candle_core::Shape;
+use candle_core::Tensor;
+use rayon::iter::IndexedParallelIterator;
+use rayon::iter::ParallelIterator;
+use rayon::slice::ParallelSlice;
+use rayon::slice::ParallelSliceMut;
+
+use super::Kernel;
+use super::ROWS;
+use super::Real;
+use super::add_all;
+use super::apply3;
+use super::dot;
+use super::sigmoid;
+use super::sum;
+use super::wide;
+
+/// (x - mean) / sqrt(variance + eps) ⊙ gamma + beta over the last dimension, biased variance.
+///
+/// # Shapes
+/// `x`: (.., C), `gamma`, `beta`: (C) -> (.., C)
+pub(crate) fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+    apply3(LayerNorm { width: gamma.dims1()?, eps }, x, gamma, beta)
+}
+
+/// norm(y) ⊙ silu(g): the norm is over the channels of one head of one token.
+///
+/// # Shapes
+/// `y`, `g`: (.., C), `affine`: (2, C), gamma and beta -> (.., C)
+pub(crate) fn group_norm_gate(
+    y: &Tensor,
+    g: &Tensor,
+    affine: &Tensor,
+    heads: usize,
+    eps: f64,
+) -> Result<Tensor> {
+    let (_, width) = affine.dims2()?;
+    apply3(GroupNormGate { width, group: width / heads, eps }, y, g, affine)
+}
+
+struct LayerNorm {
+    width: usize,
+    eps: f64,
+}
+
+/// Mean and 1 / sqrt(variance + eps); the variance from the differences, not from the squares, which
+/// would cancel.
+#[inline(always)]
+fn moments<T: Real>(x: &[T], eps: f64) -> (T, T) {
+    let n = T::from_f64(x.len() as f64);
+    let mean = sum(x) / n;
+    let mut squares = [T::zero(); super::LANES];
+    let (chunks, rest) = x.as_chunks::<{ super::LANES }>();
+    for chunk in chunks {
+        for (square, &x) in squares.iter_mut().zip(chunk) {
+            *square += (x - mean) * (x - mean);
+        }
+    }
+    let rest: T = rest.iter().map(|&x| (x - mean) * (x - mean)).sum();
+    let variance = (squares.into_iter().sum::<T>() + rest) / n;
+    (mean, T::one() / (variance + T::from_f64(eps)).sqrt())
+}
+
+impl Kernel<3> for LayerNorm {
+    const NAME: &'static str = "layer-norm";
+
+    fn shape(&self, [x, _, _]: [&Shape; 3]) -> Shape {
+        x.clone()
+    }
+
+    fn forward<T: Real>(&self, [x, gamma, beta]: [&[T]; 3], out: &mut [T]) {
+        let c = self.width;
+        out.par_chunks_mut(c).zip(x.par_chunks(c)).with_min_len(ROWS).for_each(|(out, x)| {
+            wide(|| {
+                let (mean, scale) = moments(x, self.eps);
+                for (((out, &x), &gamma), &beta) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
+                    *out = (x - mean) * scale * gamma + beta;
+                }
+            });
+        });
+    }
+
+    fn backward<T: Real>(
+        &self,
+        [x, gamma, _]: [&[T]; 3],
+        _: &[T],
+        grad: &[T],
+        [dx, dgamma, dbeta]: [&mut [T]; 3],
+    ) {
+        let c = self.width;
+        let n = T::from_f64(c as f64);
+        let rows = dx.par_chunks_mut(c).zip(x.par_chunks(c)).zip(grad.par_chunks(c));
+        let affine = || vec![T::zero(); 2 * c];
+        let found = rows.with_min_len(ROWS).fold(affine, |mut affine, ((dx, x), grad)| {
+            let (dgamma, dbeta) = affine.split_at_mut(c);
+            wide(|| {
+                let (mean, scale) = moments(x, self.eps);
+                for i in 0..c {
+                    dx[i] = grad[i] * gamma[i];
+                    dgamma[i] += grad[i] * (x[i] - mean) * scale;
+                    dbeta[i] += grad[i];
+                }
+                // dx is dy⊙gamma here; what lies along 1 and along the normed x is taken out of it.
+                let along_one = sum(dx) / n;
+                let along_x = (dot(dx, x) - mean * sum(dx)) * scale * scale / n;
+                for (dx, &x) in dx.iter_mut().zip(x) {
+                    *dx = (*dx - along_one - (x - mean) * along_x) * scale;
+                }
+            });
+            affine
+        });
+        for part in found.collect::<Vec<_>>() {
+            let (gamma, beta) = part.split_at(c);
+            add_all(dgamma, [gamma.to_vec()]);
+            add_all(dbeta, [beta.to_vec()]);
+        }
+    }
+
+    fn twin(&self, [x, gamma, beta]: [&Tensor; 3]) -> Result<Tensor> {
+        normed(x, self.eps)?.broadcast_mul(gamma)?.broadcast_add(beta)
+    }
+}
+
+/// Over the last dimension, without an affine part.
+fn normed(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
+}
+
+struct GroupNormGate {
+    width: usize,
+    group: usize,
+    eps: f64,
+}
+
+impl Kernel<3> for GroupNormGate {
+    const NAME: &'static str = "group-norm-gate";
+
+    fn shape(&self, [y, _, _]: [&Shape; 3]) -> Shape {
+        y.clone()
+    }
+
+    fn forward<T: Real>(&self, [y, g, affine]: [&[T]; 3], out: &mut [T]) {
+        let (c, n) = (self.width, self.group);
+        let (gamma, beta) = affine.split_at(c);
+        let rows = out.par_chunks_mut(c).zip(y.par_chunks(c)).zip(g.par_chunks(c));
+        rows.with_min_len(ROWS).for_each(|((out, y), g)| {
+            wide(|| {
+                for at in (0..c).step_by(n) {
+                    let head = at..at + n;
+                    let (out, y, g) = (&mut out[head.clone()], &y[head.clone()], &g[head.clone()]);
+                    let (gamma, beta) = (&gamma[head.clone()], &beta[head]);
+                    let (mean, scale) = moments(y, self.eps);
+                    for i in 0..n {
+                        let z = (y[i] - mean) * scale * gamma[i] + beta[i];
+                        out[i] = z * g[i] * sigmoid(g[i]);
+                    }
+                }
+            });
+        });
+    }
+
+    fn backward<T: Real>(
+        &self,
+        [y, g, affine]: [&[T]; 3],
+        _: &[T],
+        grad: &[T],
+        [dy, dg, daffine]: [&mut [T]; 3],
+    ) {
+        let (c, n) = (self.width, self.group);
+        let (gamma, beta) = affine.split_at(c);
+        let count = T::from_f64(n as f64);
+        let rows = dy.par_chunks_mut(c).zip(dg.par_chunks_mut(c));
+        let rows = rows.zip(y.par_chunks(c)).zip(g.par_chunks(c)).zip(grad.par_chunks(c));
+        let none = || vec![T::zero(); 2 * c];
+        let found = rows.with_min_len(ROWS).fold(none, |mut found, ((((dy, dg), y), g), grad)| {
+            let (dgamma, dbeta) = found.split_at_mut(c);
+            wide(|| {
+                for at in (0..c).step_by(n) {
+                    let head = at..at + n;
+                    let (dy, dg) = (&mut dy[head.clone()], &mut dg[head.clone()]);
+                    let (y, g, grad) = (&y[head.clone()], &g[head.clone()], &grad[head.clone()]);
+                    let (gamma, beta) = (&gamma[head.clone()], &beta[head.clone()]);
+                    let (dgamma, dbeta) = (&mut dgamma[head.clone()], &mut dbeta[head]);
+                    let (mean, scale) = moments(y, self.eps);
+                    for i in 0..n {
+                        let (open, hat) = (sigmoid(g[i]), (y[i] - mean) * scale);
+                        let dz = grad[i] * g[i] * open;
+                        let z = hat * gamma[i] + beta[i];
+                        dg[i] = grad[i] * z * open * (T::one() + g[i] * (T::one() - open));
+                        dgamma[i] += dz * hat;
+                        dbeta[i] += dz;
+                        dy[i] = dz * gamma[i];
+                    }
+                    let along_one = sum(dy) / count;
+                    let along_y = (dot(dy, y) - mean * sum(dy)) * scale * scale / count;
+                    for (dy, &y) in dy.iter_mut().zip(y) {
+                        *dy = (*dy - along_one - (y - mean) * along_y) * scale;
+                    }
+                }
+            });
+            found
+        });
+        add_all(daffine, found.collect::<Vec<_>>());
+    }
+
+    fn twin(&self, [y, g, affine]: [&Tensor; 3]) -> Result<Tensor> {
+        let mut by_head = y.dims().to_vec();
+        by_head.pop();
+        by_head.extend([self.width / self.group, self.group]);
+        let z = normed(&y.reshape(by_head)?, self.eps)?.reshape(y.shape())?; // (.., H, N) -> (.., C)
+        let z = z.broadcast_mul(&affine.get(0)?)?.broadcast_add(&affine.get(1)?)?;
+        z.mul(&candle_nn::ops::silu(g)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::kernels::tests::agrees;
+    use crate::model::kernels::tests::numbers;
+
+    #[test]
+    fn norms_agree_with_their_twins() {
+        for width in [7, 48] {
+            let kernel = LayerNorm { width, eps: 1e-5 };
+            agrees(
+                |[x, gamma, beta]| layer_norm(x, gamma, beta, 1e-5),
+                |inputs| kernel.twin(inputs),
+                [numbers((3, 11, width), 1), numbers(width, 2), numbers(width, 3)],
+            );
+        }
+        for heads in [2, 6] {
+            let kernel = GroupNormGate { width: 48, group: 48 / heads, eps: 6.4e-4 };
+            agrees(
+                |[y, g, affine]| group_norm_gate(y, g, affine, heads, 6.4e-4),
+                |inputs| kernel.twin(inputs),
+                [numbers((3, 11, 48), 1), numbers((3, 11, 48), 2), numbers((2, 48), 3)],
+            );
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! RWKV-CLIP: two towers of RWKV-6 blocks that see a whole picture or text at once, and a scale.
+//!
+//! Gu et al., "RWKV-CLIP: A Robust Vision-Language Representation Learner", EMNLP 2024
+//! (arXiv 2406.06973). Numbers and checkpoints are those of the official implementation; `tests/it/parity`
+//! holds this code to tensors that were made with it.
+//!
+//! The legend of all shapes: B batch, T tokens, C channels, H heads, N = C / H channels of a head,
+//! V vocabulary, D embedding.
+
+mod block;
+pub mod checkpoint;
+pub mod config;
+mod image;
+pub mod init;
+mod kernels;
+mod loss;
+mod mix;
+pub mod names;
+mod text;
+
+use candle_core::Result;
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+
+pub use config::Config;
+pub use image::ImageTower;
+pub use image::resize_positions;
+pub use kernels::Shift;
+pub use kernels::wkv;
+pub use kernels::wkv::Direction;
+pub use kernels::wkv::Stream;
+pub use loss::contrastive;
+pub use loss::normalized;
+pub use text::TextTower;
+
+/// The model. Cloning shares the weights.
+#[derive(Clone)]
+pub struct RwkvClip {
+    /// Pictures to embeddings.
+    pub image: ImageTower,
+    /// Token ids to embeddings.
+    pub text: TextTower,
+    /// The logarithm of the factor on cosines, a scalar.
+    pub logit_scale: Tensor,
+}
+
+/// Whether and how a forward pass is one of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Every branch runs.
+    Inference,
+    /// Residual branches of the image tower are dropped at random, by sample, up to the
+    /// configuration's `drop_path_rate`. What is dropped follows from the seed alone.
+    Training {
+        /// A number that differs from step to step.
+        seed: u64,
+    },
+}
+
+impl RwkvClip {
+    /// The model over the tensors of `vb`, under the official names.
+    ///
+    /// # Errors
+    /// The first tensor that is missing or has another shape.
+    pub fn new(config: &Config, vb: VarBuilder) -> Result<RwkvClip> {
+        Ok(RwkvClip {
+            image: ImageTower::new(config, vb.pp("image_model"))?,
+            text: TextTower::new(config, vb.pp("text_model"))?,
+            logit_scale: vb.get((), "logit_scale")?,
+        })
+    }
+
+    /// Embeddings of pictures, not normalised.
+    ///
+    /// # Shapes
+    /// `images`: (B, 3, height, width), normalised as CLIP does -> (B, D)
+    ///
+    /// # Errors
+    /// When the shape is another one.
+    pub fn encode_image(&self, images: &Tensor) -> Result<Tensor> {
+        self.image.encode(images, Mode::Inference)
+    }
+
+    /// Embeddings of texts, not normalised.
+    ///
+    /// # Shapes
+    /// `tokens`: (B, T) of ids, padded with 0 to the context length: padding is read and pooled like
+    /// any token -> (B, D)
+    ///
+    /// # Errors
+    /// When the shape is another one, T is over the context length, or an id over the vocabulary.
+    pub fn encode_text(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.text.encode(tokens)
+    }
+
+    /// exp(logit_scale), the factor on cosines: a scalar.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn scale(&self) -> Result<Tensor> {
+        self.logit_scale.exp()
+    }
+}
