@@ -29,6 +29,7 @@ pub use kernels::Shift;
 pub use kernels::wkv;
 pub use kernels::wkv::Direction;
 pub use kernels::wkv::Stream;
+pub use kernels::wkv::naive;
 pub use loss::contrastive;
 pub use loss::normalized;
 pub use text::TextTower;

@@ -16,7 +16,7 @@
 //! Measured, f32, 8 x 49 x 640: see `benches/wkv.rs`.
 
 mod chunked;
-pub(crate) mod naive;
+pub mod naive;
 mod scan;
 
 use candle_core::Result;

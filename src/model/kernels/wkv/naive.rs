@@ -1,7 +1,7 @@
 //! The definition of WKV6, written to be read; tests hold the other forms to it.
 
 /// All slices row-major: `r`, `k`, `v`, `w` (B, T, H N), `u` (H, N); `sizes` is [B, T, H, N].
-pub(crate) fn wkv(
+pub fn wkv(
     r: &[f64],
     k: &[f64],
     v: &[f64],
