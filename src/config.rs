@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::audit;
+use crate::clip;
 use crate::decode;
 use crate::dedup;
 use crate::describe;
@@ -49,13 +50,15 @@ pub struct Config {
     pub describe: describe::Config,
     /// What counts how much when a text is judged.
     pub audit: audit::Config,
+    /// Which checkpoint says how well texts fit their pictures.
+    pub clip: clip::Config,
     /// Form of the shards.
     pub shard: shard::Config,
 }
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 33] = [
+const FREE: [&str; 35] = [
     "run.workers",
     "quota",
     "fetch.concurrency",
@@ -89,6 +92,8 @@ const FREE: [&str; 33] = [
     "describe.remote.retry",
     "describe.remote.give_up_after",
     "source.input_format",
+    "clip.checkpoint",
+    "clip.batch",
 ];
 
 impl Config {

@@ -9,6 +9,7 @@ pub mod arrow_json;
 pub mod atomic_file;
 pub mod audit;
 pub mod cli;
+pub mod clip;
 pub mod clip_tokenizer;
 pub mod config;
 pub mod decode;

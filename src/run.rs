@@ -21,6 +21,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::atomic_file;
+use crate::clip::Judge;
 use crate::config;
 use crate::config::Config;
 use crate::describe::Describer;
@@ -151,8 +152,9 @@ impl RunFolder {
         source: &Source,
         models: &Models,
         describer: &Describer,
+        judge: Option<&Judge>,
     ) -> Result<()> {
-        let identity = identity(inputs, config, models, describer)?;
+        let identity = identity(inputs, config, models, describer, judge)?;
         if self.is_same(&identity)? {
             return Ok(());
         }
@@ -255,6 +257,7 @@ pub fn identity(
     config: &Config,
     models: &Models,
     describer: &Describer,
+    judge: Option<&Judge>,
 ) -> Result<Value> {
     let labels: Vec<&str> = models.folders().map(|folder| &*folder.label).collect();
     Ok(json!({
@@ -263,6 +266,7 @@ pub fn identity(
         "config": config.identity()?,
         "models": labels,
         "writer": describer.provenance(),
+        "clip": judge.map(|judge| judge.label().to_string()),
     }))
 }
 

@@ -80,6 +80,21 @@ pub struct Sample {
     pub generated_refused: Option<String>,
     /// How far `generated` can be trusted.
     pub audit: Audit,
+    /// How well the texts fit the picture, where a model was asked.
+    pub fit: Option<Fit>,
+}
+
+/// Cosines of the picture's embedding and those of its texts, -1..1; `None` where there is no text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// Of what the web said.
+    pub raw: Option<f32>,
+    /// Of what the captioner saw.
+    pub synthetic: Option<f32>,
+    /// Of what the writer made.
+    pub generated: Option<f32>,
+    /// The model that embedded them: `name@first-8-of-sha256`.
+    pub model: Arc<str>,
 }
 
 /// The picture as the shard keeps it: upright, RGB or grey, longer side capped.

@@ -1,5 +1,6 @@
 //! The command line: arguments, messages, exit codes. What is done is in the modules below.
 
+mod embed;
 mod look;
 mod models;
 mod outcome;
@@ -63,6 +64,10 @@ enum Command {
     Inspect(look::Inspect),
     /// Show everything known about one row.
     Why(look::Why),
+    /// Embeddings of pictures and texts by an RWKV-CLIP checkpoint, as parquet.
+    Embed(embed::Embed),
+    /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
+    Similarity(embed::Similarity),
     /// Get language models, and examine model folders.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -95,6 +100,8 @@ impl Command {
             Command::Report { run } => println!("{}", report::write(&run)?.display()),
             Command::Inspect(inspect) => inspect.run()?,
             Command::Why(why) => why.run()?,
+            Command::Embed(embed) => embed.run()?,
+            Command::Similarity(similarity) => similarity.run()?,
             Command::Models(command) => return command.run(),
         }
         Ok(Outcome::Done)

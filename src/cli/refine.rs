@@ -20,6 +20,8 @@ use crate::cli::progress::Display;
 use crate::cli::progress::Style;
 use crate::cli::set_up;
 use crate::cli::settings::Settings;
+use crate::clip::Embedder;
+use crate::clip::Judge;
 use crate::config::Config;
 use crate::describe::Describer;
 use crate::fetch::Fetcher;
@@ -70,6 +72,7 @@ struct Opened {
     source: Source,
     models: Models,
     describer: Describer,
+    judge: Option<Judge>,
 }
 
 /// Runs on network threads of its own: requests and signals.
@@ -104,8 +107,8 @@ impl Refine {
         }
         let _lock = folder.lock()?;
         let opened = self.open(&folder, config)?;
-        let Opened { config, source, models, describer } = &opened;
-        folder.claim(&self.input, config, source, models, describer)?;
+        let Opened { config, source, models, describer, judge } = &opened;
+        folder.claim(&self.input, config, source, models, describer, judge.as_ref())?;
         let work = folder.work(source, config, self.retry_rejects)?;
         self.announce(&work, source);
         let outcome = self.refine(&opened, &work)?;
@@ -118,11 +121,12 @@ impl Refine {
         let models = Models::open(&config.perceive)?;
         let requests = folder.path.join("requests.sqlite");
         let describer = Describer::open(&config.describe, &requests)?;
-        Ok(Opened { config, source, models, describer })
+        let judge = judge(&config)?;
+        Ok(Opened { config, source, models, describer, judge })
     }
 
     fn refine(&self, opened: &Opened, work: &Work) -> Result<Outcome> {
-        let Opened { config, source, models, describer } = opened;
+        let Opened { config, source, models, describer, judge } = opened;
         if work.todo.is_empty() {
             return Ok(Outcome::Done);
         }
@@ -145,6 +149,7 @@ impl Refine {
             batch: config.perceive.batch,
             describer,
             audit: &config.audit,
+            judge: judge.as_ref(),
             format: config.shard.format,
             quota: &config.quota,
         };
@@ -184,7 +189,9 @@ impl Refine {
         let models = Models::open(&config.perceive)?;
         // A store in memory: asking what would be done must not create a file.
         let describer = Describer::open(&config.describe, Path::new(":memory:"))?;
-        folder.is_same(&run::identity(&self.input, &config, &models, &describer)?)?;
+        let judge = judge(&config)?;
+        let identity = run::identity(&self.input, &config, &models, &describer, judge.as_ref())?;
+        folder.is_same(&identity)?;
         let work = folder.work(&source, &config, self.retry_rejects)?;
         let plan = source.plan();
         let folders: Vec<String> = models
@@ -266,6 +273,13 @@ impl Refine {
         println!("shards: {}\nreport: {}", folder.path.display(), report.display());
         Ok(())
     }
+}
+
+/// Who says how well texts fit, where a checkpoint is named.
+fn judge(config: &Config) -> Result<Option<Judge>> {
+    let Some(checkpoint) = &config.clip.checkpoint else { return Ok(None) };
+    let embedder = Embedder::open(checkpoint, &config.clip.model_config)?;
+    Ok(Some(Judge::new(embedder, config.clip.batch)))
 }
 
 /// The first signal asks for an orderly end, the second ends the process.

@@ -36,6 +36,12 @@ pub(super) struct Settings {
     /// For --writer remote: everything before /chat/completions.
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
+    /// RWKV-CLIP weights that say how well each text fits its picture.
+    #[arg(long, value_name = "CHECKPOINT")]
+    clip: Option<PathBuf>,
+    /// Sizes of the --clip weights: b32, b16, small, tiny, or a JSON or TOML file.
+    #[arg(long, value_name = "NAME")]
+    model_config: Option<String>,
     /// Read no more rows than this.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -97,6 +103,8 @@ impl Settings {
         over(&mut config.perceive.tagger, self.tagger);
         over(&mut config.perceive.detector, self.detector);
         over(&mut config.perceive.captioner, self.captioner);
+        over(&mut config.clip.checkpoint, self.clip);
+        config.clip.model_config = self.model_config.unwrap_or(config.clip.model_config);
         let source = &mut config.source;
         source.input_format = self.input_format.or(source.input_format);
         source.key_column = self.key_column.or(source.key_column.take());

@@ -13,6 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::Config;
+use super::kernels::dot;
 use super::names;
 use super::names::Named;
 
@@ -160,7 +161,7 @@ fn orthogonal(outputs: usize, inputs: usize, random: &mut StdRng) -> Vec<f64> {
         let mut vector = normal(long, random);
         for _ in 0..2 {
             for other in &vectors {
-                let along: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+                let along = dot(&vector, other);
                 vector.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
             }
         }

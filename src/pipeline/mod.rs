@@ -27,6 +27,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::audit;
+use crate::clip::Judge;
 use crate::decode::Limits;
 use crate::decode::Store;
 use crate::dedup;
@@ -99,6 +100,8 @@ pub struct Stages<'a> {
     pub describer: &'a Describer,
     /// How texts are judged.
     pub audit: &'a audit::Config,
+    /// Who says how well texts fit their pictures.
+    pub judge: Option<&'a Judge>,
     /// Form of the shards.
     pub format: shard::Format,
     /// When a run has failed.
@@ -165,7 +168,14 @@ pub fn run(
             let rows = batch.len();
             progress.during(Stage::Describe, rows, || stages::describe(describer, audit, batch))
         });
-        sink.write(described.flatten(), todo, progress, stop, finished)
+        match stages.judge {
+            None => sink.write(described.flatten(), todo, progress, stop, finished),
+            Some(judge) => {
+                let batches = Batches::new(described.flatten(), judge.batch());
+                let judged = batches.map(|batch| stages::judge(judge, batch));
+                sink.write(judged.flatten(), todo, progress, stop, finished)
+            }
+        }
     })
 }
 

@@ -5,6 +5,7 @@ use fast_image_resize::Resizer;
 
 use crate::atomic_file;
 use crate::audit;
+use crate::clip::Judge;
 use crate::decode;
 use crate::decode::Limits;
 use crate::decode::Store;
@@ -61,6 +62,7 @@ impl<'a> Decoder<'a> {
                     generated: None,
                     generated_refused: None,
                     audit: Audit::default(),
+                    fit: None,
                 };
                 Ok(Seen { sample, print, glimpse })
             }
@@ -166,6 +168,16 @@ pub(super) fn describe(
     }
     audit::of_samples(audit_config, &mut samples);
     batch
+}
+
+/// Asks how well texts fit their pictures.
+pub(super) fn judge(judge: &Judge, mut batch: Vec<Flow<Sample>>) -> Vec<Flow<Sample>> {
+    let mut samples: Vec<&mut Sample> =
+        batch.iter_mut().filter_map(|flow| flow.as_mut().ok()?.state.as_mut().ok()).collect();
+    match judge.judge(&mut samples) {
+        Ok(()) => batch,
+        Err(error) => vec![Err(error)],
+    }
 }
 
 /// Rows grouped for stages that take batches: `rows` of those that are still on the path, with

@@ -135,8 +135,12 @@ pub(super) fn refined_columns() -> Vec<Field> {
         optional("generated_prompt", text.clone()),
         optional("generated_finish_reason", text.clone()),
         optional("generated_tokens", DataType::UInt32),
-        optional("generated_refused", text),
+        optional("generated_refused", text.clone()),
         required("audit", audit),
+        optional("clip_raw", DataType::Float32),
+        optional("clip_synthetic", DataType::Float32),
+        optional("clip_generated", DataType::Float32),
+        optional("clip_model", text),
     ]
 }
 

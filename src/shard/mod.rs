@@ -5,6 +5,7 @@
 //! besides the parquet source.
 
 mod columns;
+mod embeddings;
 mod marker;
 mod reader;
 mod record;
@@ -24,6 +25,9 @@ use crate::sample::Item;
 use crate::sample::Reject;
 use crate::sample::Sample;
 
+pub use embeddings::Embedding;
+pub use embeddings::Embeddings;
+pub use embeddings::Precision;
 pub use marker::DataFile;
 pub use marker::Marker;
 pub use marker::Stats;

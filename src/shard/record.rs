@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::sample::Audit;
 use crate::sample::Extra;
+use crate::sample::Fit;
 use crate::sample::Generated;
 use crate::sample::Item;
 use crate::sample::Picture;
@@ -71,6 +72,14 @@ pub struct Record {
     pub generated_refused: Option<String>,
     /// How far `text_generated` can be trusted.
     pub audit: Audit,
+    /// Cosine of the picture's and `text_raw`'s embeddings, where `--clip` asked for it.
+    pub clip_raw: Option<f32>,
+    /// The same for `text_synthetic`.
+    pub clip_synthetic: Option<f32>,
+    /// The same for `text_generated`.
+    pub clip_generated: Option<f32>,
+    /// Weights that embedded them: name and hash.
+    pub clip_model: Option<String>,
 }
 
 /// A tag as columns spell it.
@@ -127,7 +136,7 @@ impl From<Sample> for Record {
 impl Record {
     /// The row of a sample; its image and the source's columns stand beside.
     pub(super) fn of(sample: Sample) -> (Record, StoredImage, Extra) {
-        let Sample { item, image, sha256, phash, tags, synthetic, generated, .. } = sample;
+        let Sample { item, image, sha256, phash, tags, synthetic, generated, fit, .. } = sample;
         let text = |text: &Arc<str>| text.to_string();
         let generated_ref = generated.as_ref();
         let record = Record {
@@ -151,6 +160,10 @@ impl Record {
             generated_tokens: generated_ref.and_then(|g| g.tokens),
             generated_refused: sample.generated_refused,
             audit: sample.audit,
+            clip_raw: fit.as_ref().and_then(|fit| fit.raw),
+            clip_synthetic: fit.as_ref().and_then(|fit| fit.synthetic),
+            clip_generated: fit.as_ref().and_then(|fit| fit.generated),
+            clip_model: fit.as_ref().map(|fit| text(&fit.model)),
         };
         (record, image, item.extra)
     }
@@ -168,6 +181,12 @@ impl Record {
             finish_reason: self.generated_finish_reason.unwrap_or_default(),
             tokens: self.generated_tokens,
         });
+        let fit = self.clip_model.map(|model| Fit {
+            raw: self.clip_raw,
+            synthetic: self.clip_synthetic,
+            generated: self.clip_generated,
+            model: Arc::from(model),
+        });
         let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
         let item = Item { key: self.key, picture, url: self.url, text_raw: self.text_raw, extra };
         Sample {
@@ -180,6 +199,7 @@ impl Record {
             generated,
             generated_refused: self.generated_refused,
             audit: self.audit,
+            fit,
         }
     }
 

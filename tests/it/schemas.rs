@@ -19,6 +19,7 @@ use serde_json::json;
 use recaption::config::Config;
 use recaption::run::RunRecord;
 use recaption::sample::Audit;
+use recaption::sample::Fit;
 use recaption::sample::Generated;
 use recaption::sample::Item;
 use recaption::sample::Origin;
@@ -236,6 +237,7 @@ fn sample(key: &str) -> Sample {
         generated: None,
         generated_refused: None,
         audit: Audit::default(),
+        fit: None,
     }
 }
 
@@ -257,5 +259,7 @@ fn described(mut sample: Sample) -> Sample {
     sample.generated_refused = Some("empty".into());
     let word = WordOrigin { word: "cat".into(), origin: Origin::Tag };
     sample.audit = Audit { score: 1.0, reasons: vec!["email".into()], words: vec![word] };
+    let fit = Fit { raw: Some(0.25), synthetic: None, generated: Some(-0.5), model: "m@0".into() };
+    sample.fit = Some(fit);
     sample
 }

@@ -13,7 +13,6 @@ use super::Real;
 use super::apply1;
 use super::apply2;
 use super::sigmoid;
-use super::wide;
 
 /// Numbers that one piece of work takes.
 const PIECE: usize = 8_192;
@@ -43,14 +42,11 @@ impl Kernel<1> for SquaredRelu {
     }
 
     fn forward<T: Real>(&self, [x]: [&[T]; 1], out: &mut [T]) {
-        map(x, out, |x| {
-            let x = if x > T::zero() { x } else { T::zero() * x };
-            x * x
-        });
+        pieces(x, out, relu_squares);
     }
 
     fn backward<T: Real>(&self, [x]: [&[T]; 1], _: &[T], grad: &[T], [dx]: [&mut [T]; 1]) {
-        map2(x, grad, dx, |x, g| if x > T::zero() { (x + x) * g } else { T::zero() });
+        pieces2(x, grad, dx, relu_squares_back);
     }
 
     fn twin(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
@@ -68,23 +64,15 @@ impl Kernel<2> for Gated {
     }
 
     fn forward<T: Real>(&self, [r, v]: [&[T]; 2], out: &mut [T]) {
-        map2(r, v, out, |r, v| sigmoid(r) * v);
+        pieces2(r, v, out, gate);
     }
 
-    fn backward<T: Real>(&self, [r, v]: [&[T]; 2], out: &[T], grad: &[T], [dr, dv]: [&mut [T]; 2]) {
-        let _ = v;
-        map2(r, grad, dv, |r, g| sigmoid(r) * g);
-        // d sigmoid = sigmoid (1 - sigmoid), and sigmoid ⊙ v is what came out.
+    fn backward<T: Real>(&self, [r, _]: [&[T]; 2], out: &[T], grad: &[T], [dr, dv]: [&mut [T]; 2]) {
+        // The gradient of v is the gate on what comes back.
+        pieces2(r, grad, dv, gate);
         let pieces = dr.par_chunks_mut(PIECE).zip(r.par_chunks(PIECE));
-        pieces.zip(out.par_chunks(PIECE)).zip(grad.par_chunks(PIECE)).for_each(
-            |(((dr, r), out), grad)| {
-                wide(|| {
-                    for (((dr, &r), &out), &g) in dr.iter_mut().zip(r).zip(out).zip(grad) {
-                        *dr = g * out * (T::one() - sigmoid(r));
-                    }
-                });
-            },
-        );
+        let pieces = pieces.zip(out.par_chunks(PIECE)).zip(grad.par_chunks(PIECE));
+        pieces.for_each(|(((dr, r), out), grad)| gate_back(r, out, grad, dr));
     }
 
     fn twin(&self, [r, v]: [&Tensor; 2]) -> Result<Tensor> {
@@ -102,11 +90,11 @@ impl Kernel<1> for Tanh {
     }
 
     fn forward<T: Real>(&self, [x]: [&[T]; 1], out: &mut [T]) {
-        map(x, out, T::tanh);
+        pieces(x, out, tanhs);
     }
 
     fn backward<T: Real>(&self, _: [&[T]; 1], out: &[T], grad: &[T], [dx]: [&mut [T]; 1]) {
-        map2(out, grad, dx, |y, g| g * (T::one() - y * y));
+        pieces2(out, grad, dx, tanhs_back);
     }
 
     fn twin(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
@@ -114,25 +102,55 @@ impl Kernel<1> for Tanh {
     }
 }
 
-fn map<T: Real>(x: &[T], out: &mut [T], f: impl Fn(T) -> T + Sync) {
-    out.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(out, x)| {
-        wide(|| {
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = f(x);
-            }
-        });
-    });
+wide! {
+    fn relu_squares<T: Real>(x: &[T], out: &mut [T]) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            // Not a maximum, which would make zero of what is not a number.
+            let x = if x > T::zero() { x } else { T::zero() * x };
+            *out = x * x;
+        }
+    }
+
+    fn relu_squares_back<T: Real>(x: &[T], grad: &[T], dx: &mut [T]) {
+        for ((dx, &x), &g) in dx.iter_mut().zip(x).zip(grad) {
+            *dx = if x > T::zero() { (x + x) * g } else { T::zero() };
+        }
+    }
+
+    fn gate<T: Real>(r: &[T], v: &[T], out: &mut [T]) {
+        for ((out, &r), &v) in out.iter_mut().zip(r).zip(v) {
+            *out = sigmoid(r) * v;
+        }
+    }
+
+    /// d sigmoid = sigmoid (1 - sigmoid), and sigmoid ⊙ v is what came out.
+    fn gate_back<T: Real>(r: &[T], out: &[T], grad: &[T], dr: &mut [T]) {
+        for (((dr, &r), &out), &g) in dr.iter_mut().zip(r).zip(out).zip(grad) {
+            *dr = g * out * (T::one() - sigmoid(r));
+        }
+    }
+
+    fn tanhs<T: Real>(x: &[T], out: &mut [T]) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = Real::tanh(x);
+        }
+    }
+
+    fn tanhs_back<T: Real>(y: &[T], grad: &[T], dx: &mut [T]) {
+        for ((dx, &y), &g) in dx.iter_mut().zip(y).zip(grad) {
+            *dx = g * (T::one() - y * y);
+        }
+    }
 }
 
-fn map2<T: Real>(x: &[T], y: &[T], out: &mut [T], f: impl Fn(T, T) -> T + Sync) {
+fn pieces<T: Real>(x: &[T], out: &mut [T], loops: fn(&[T], &mut [T])) {
+    let pieces = out.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE));
+    pieces.for_each(|(out, x)| loops(x, out));
+}
+
+fn pieces2<T: Real>(x: &[T], y: &[T], out: &mut [T], loops: fn(&[T], &[T], &mut [T])) {
     let pieces = out.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).zip(y.par_chunks(PIECE));
-    pieces.for_each(|((out, x), y)| {
-        wide(|| {
-            for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                *out = f(x, y);
-            }
-        });
-    });
+    pieces.for_each(|((out, x), y)| loops(x, y, out));
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! have no backward. Every operation here has a slow twin made of plain candle operations: its
 //! specification, the path on devices other than the CPU, and one side of its test.
 
+#[macro_use]
+mod wide;
+
 mod gate;
 mod linear;
 mod norm;
@@ -249,6 +252,8 @@ pub(crate) trait Real: WithDType + std::iter::Sum {
     fn sqrt(self) -> Self;
     /// Within 3e-7 relative in f32, near zero too.
     fn tanh(self) -> Self;
+    /// self · a + b, rounded once: one instruction inside [`wide!`].
+    fn mul_add(self, a: Self, b: Self) -> Self;
 }
 
 impl Real for f64 {
@@ -262,6 +267,11 @@ impl Real for f64 {
 
     fn tanh(self) -> f64 {
         f64::tanh(self)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: f64, b: f64) -> f64 {
+        f64::mul_add(self, a, b)
     }
 }
 
@@ -305,6 +315,11 @@ impl Real for f32 {
         let far = if self < 0.0 { -far } else { far };
         if size < 0.625 { near } else { far }
     }
+
+    #[inline(always)]
+    fn mul_add(self, a: f32, b: f32) -> f32 {
+        f32::mul_add(self, a, b)
+    }
 }
 
 #[inline(always)]
@@ -312,23 +327,16 @@ fn sigmoid<T: Real>(x: T) -> T {
     T::one() / (T::one() + (T::zero() - x).exp())
 }
 
-/// Runs plain loops compiled for the widest instructions that this machine has. Inside a thread of
-/// rayon, not around it: what another thread runs is not compiled anew.
-#[inline(always)]
-fn wide<R>(loops: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(loops)
-}
-
 /// Sums are kept in so many parts, which is what lets the compiler use wide registers.
 const LANES: usize = 16;
 
 #[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut parts = [T::zero(); LANES];
     for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
-            parts[lane] += a[lane] * b[lane];
+            parts[lane] = a[lane].mul_add(b[lane], parts[lane]);
         }
     }
     let rest: T = a_rest.iter().zip(b_rest).map(|(&a, &b)| a * b).sum();

@@ -17,7 +17,6 @@ use super::apply3;
 use super::dot;
 use super::sigmoid;
 use super::sum;
-use super::wide;
 
 /// (x - mean) / sqrt(variance + eps) ⊙ gamma + beta over the last dimension, biased variance.
 ///
@@ -74,14 +73,8 @@ impl Kernel<3> for LayerNorm {
 
     fn forward<T: Real>(&self, [x, gamma, beta]: [&[T]; 3], out: &mut [T]) {
         let c = self.width;
-        out.par_chunks_mut(c).zip(x.par_chunks(c)).with_min_len(ROWS).for_each(|(out, x)| {
-            wide(|| {
-                let (mean, scale) = moments(x, self.eps);
-                for (((out, &x), &gamma), &beta) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
-                    *out = (x - mean) * scale * gamma + beta;
-                }
-            });
-        });
+        let rows = out.par_chunks_mut(c).zip(x.par_chunks(c)).with_min_len(ROWS);
+        rows.for_each(|(out, x)| norm_row(x, gamma, beta, self.eps, out));
     }
 
     fn backward<T: Real>(
@@ -92,25 +85,11 @@ impl Kernel<3> for LayerNorm {
         [dx, dgamma, dbeta]: [&mut [T]; 3],
     ) {
         let c = self.width;
-        let n = T::from_f64(c as f64);
         let rows = dx.par_chunks_mut(c).zip(x.par_chunks(c)).zip(grad.par_chunks(c));
         let affine = || vec![T::zero(); 2 * c];
         let found = rows.with_min_len(ROWS).fold(affine, |mut affine, ((dx, x), grad)| {
             let (dgamma, dbeta) = affine.split_at_mut(c);
-            wide(|| {
-                let (mean, scale) = moments(x, self.eps);
-                for i in 0..c {
-                    dx[i] = grad[i] * gamma[i];
-                    dgamma[i] += grad[i] * (x[i] - mean) * scale;
-                    dbeta[i] += grad[i];
-                }
-                // dx is dy⊙gamma here; what lies along 1 and along the normed x is taken out of it.
-                let along_one = sum(dx) / n;
-                let along_x = (dot(dx, x) - mean * sum(dx)) * scale * scale / n;
-                for (dx, &x) in dx.iter_mut().zip(x) {
-                    *dx = (*dx - along_one - (x - mean) * along_x) * scale;
-                }
-            });
+            norm_row_back(x, gamma, grad, self.eps, dx, dgamma, dbeta);
             affine
         });
         for part in found.collect::<Vec<_>>() {
@@ -149,18 +128,11 @@ impl Kernel<3> for GroupNormGate {
         let (gamma, beta) = affine.split_at(c);
         let rows = out.par_chunks_mut(c).zip(y.par_chunks(c)).zip(g.par_chunks(c));
         rows.with_min_len(ROWS).for_each(|((out, y), g)| {
-            wide(|| {
-                for at in (0..c).step_by(n) {
-                    let head = at..at + n;
-                    let (out, y, g) = (&mut out[head.clone()], &y[head.clone()], &g[head.clone()]);
-                    let (gamma, beta) = (&gamma[head.clone()], &beta[head]);
-                    let (mean, scale) = moments(y, self.eps);
-                    for i in 0..n {
-                        let z = (y[i] - mean) * scale * gamma[i] + beta[i];
-                        out[i] = z * g[i] * sigmoid(g[i]);
-                    }
-                }
-            });
+            for at in (0..c).step_by(n) {
+                let head = at..at + n;
+                let (y, g, out) = (&y[head.clone()], &g[head.clone()], &mut out[head.clone()]);
+                norm_gate_head(y, g, &gamma[head.clone()], &beta[head], self.eps, out);
+            }
         });
     }
 
@@ -173,36 +145,19 @@ impl Kernel<3> for GroupNormGate {
     ) {
         let (c, n) = (self.width, self.group);
         let (gamma, beta) = affine.split_at(c);
-        let count = T::from_f64(n as f64);
         let rows = dy.par_chunks_mut(c).zip(dg.par_chunks_mut(c));
         let rows = rows.zip(y.par_chunks(c)).zip(g.par_chunks(c)).zip(grad.par_chunks(c));
         let none = || vec![T::zero(); 2 * c];
         let found = rows.with_min_len(ROWS).fold(none, |mut found, ((((dy, dg), y), g), grad)| {
             let (dgamma, dbeta) = found.split_at_mut(c);
-            wide(|| {
-                for at in (0..c).step_by(n) {
-                    let head = at..at + n;
-                    let (dy, dg) = (&mut dy[head.clone()], &mut dg[head.clone()]);
-                    let (y, g, grad) = (&y[head.clone()], &g[head.clone()], &grad[head.clone()]);
-                    let (gamma, beta) = (&gamma[head.clone()], &beta[head.clone()]);
-                    let (dgamma, dbeta) = (&mut dgamma[head.clone()], &mut dbeta[head]);
-                    let (mean, scale) = moments(y, self.eps);
-                    for i in 0..n {
-                        let (open, hat) = (sigmoid(g[i]), (y[i] - mean) * scale);
-                        let dz = grad[i] * g[i] * open;
-                        let z = hat * gamma[i] + beta[i];
-                        dg[i] = grad[i] * z * open * (T::one() + g[i] * (T::one() - open));
-                        dgamma[i] += dz * hat;
-                        dbeta[i] += dz;
-                        dy[i] = dz * gamma[i];
-                    }
-                    let along_one = sum(dy) / count;
-                    let along_y = (dot(dy, y) - mean * sum(dy)) * scale * scale / count;
-                    for (dy, &y) in dy.iter_mut().zip(y) {
-                        *dy = (*dy - along_one - (y - mean) * along_y) * scale;
-                    }
-                }
-            });
+            for at in (0..c).step_by(n) {
+                let head = at..at + n;
+                let (dy, dg) = (&mut dy[head.clone()], &mut dg[head.clone()]);
+                let (y, g, grad) = (&y[head.clone()], &g[head.clone()], &grad[head.clone()]);
+                let (gamma, beta) = (&gamma[head.clone()], &beta[head.clone()]);
+                let (dgamma, dbeta) = (&mut dgamma[head.clone()], &mut dbeta[head]);
+                norm_gate_head_back(y, g, gamma, beta, grad, self.eps, dy, dg, dgamma, dbeta);
+            }
             found
         });
         add_all(daffine, found.collect::<Vec<_>>());
@@ -215,6 +170,93 @@ impl Kernel<3> for GroupNormGate {
         let z = normed(&y.reshape(by_head)?, self.eps)?.reshape(y.shape())?; // (.., H, N) -> (.., C)
         let z = z.broadcast_mul(&affine.get(0)?)?.broadcast_add(&affine.get(1)?)?;
         z.mul(&candle_nn::ops::silu(g)?)
+    }
+}
+
+wide! {
+    fn norm_row<T: Real>(x: &[T], gamma: &[T], beta: &[T], eps: f64, out: &mut [T]) {
+        let (mean, scale) = moments(x, eps);
+        for (((out, &x), &gamma), &beta) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
+            *out = ((x - mean) * scale).mul_add(gamma, beta);
+        }
+    }
+
+    fn norm_row_back<T: Real>(
+        x: &[T],
+        gamma: &[T],
+        grad: &[T],
+        eps: f64,
+        dx: &mut [T],
+        dgamma: &mut [T],
+        dbeta: &mut [T],
+    ) {
+        let c = dx.len();
+        let (mean, scale) = moments(x, eps);
+        let (x, gamma, grad) = (&x[..c], &gamma[..c], &grad[..c]);
+        let (dgamma, dbeta) = (&mut dgamma[..c], &mut dbeta[..c]);
+        for i in 0..c {
+            dx[i] = grad[i] * gamma[i];
+            dgamma[i] = (grad[i] * (x[i] - mean)).mul_add(scale, dgamma[i]);
+            dbeta[i] += grad[i];
+        }
+        of_the_normed(x, mean, scale, dx);
+    }
+
+    fn norm_gate_head<T: Real>(
+        y: &[T],
+        g: &[T],
+        gamma: &[T],
+        beta: &[T],
+        eps: f64,
+        out: &mut [T],
+    ) {
+        let n = out.len();
+        let (mean, scale) = moments(y, eps);
+        let (y, g, gamma, beta) = (&y[..n], &g[..n], &gamma[..n], &beta[..n]);
+        for i in 0..n {
+            let z = ((y[i] - mean) * scale).mul_add(gamma[i], beta[i]);
+            out[i] = z * g[i] * sigmoid(g[i]);
+        }
+    }
+
+    fn norm_gate_head_back<T: Real>(
+        y: &[T],
+        g: &[T],
+        gamma: &[T],
+        beta: &[T],
+        grad: &[T],
+        eps: f64,
+        dy: &mut [T],
+        dg: &mut [T],
+        dgamma: &mut [T],
+        dbeta: &mut [T],
+    ) {
+        let n = dy.len();
+        let (mean, scale) = moments(y, eps);
+        let (y, g, grad, gamma, beta) = (&y[..n], &g[..n], &grad[..n], &gamma[..n], &beta[..n]);
+        let (dg, dgamma, dbeta) = (&mut dg[..n], &mut dgamma[..n], &mut dbeta[..n]);
+        for i in 0..n {
+            let (open, hat) = (sigmoid(g[i]), (y[i] - mean) * scale);
+            let dz = grad[i] * g[i] * open;
+            let z = hat.mul_add(gamma[i], beta[i]);
+            dg[i] = grad[i] * z * open * (T::one() + g[i] * (T::one() - open));
+            dgamma[i] = dz.mul_add(hat, dgamma[i]);
+            dbeta[i] += dz;
+            dy[i] = dz * gamma[i];
+        }
+        of_the_normed(y, mean, scale, dy);
+    }
+}
+
+/// `dx` is the gradient of the normed x; what lies along 1 and along x itself is taken out of it.
+#[inline(always)]
+fn of_the_normed<T: Real>(x: &[T], mean: T, scale: T, dx: &mut [T]) {
+    let n = T::from_f64(x.len() as f64);
+    let total = sum(dx);
+    let along_one = total / n;
+    let along_x = (dot(dx, x) - mean * total) * scale * scale / n;
+    for (dx, &x) in dx.iter_mut().zip(x) {
+        *dx = (*dx - along_one - (x - mean) * along_x) * scale;
     }
 }
 

@@ -16,7 +16,6 @@ use super::Real;
 use super::add_all;
 use super::apply2;
 use super::apply3;
-use super::wide;
 
 /// Which neighbour each channel takes. The channels of every head are divided alike; where there is
 /// no neighbour, zero is taken.
@@ -183,19 +182,10 @@ impl Lerp {
                 let picture = &x[i / t * t * c..][..t * c];
                 self.shift.gather(picture, i % t, shifted);
                 let x = &x[i * c..][..c];
-                wide(|| match own {
-                    None => {
-                        for j in 0..c {
-                            out[j] = x[j] + (shifted[j] - x[j]) * mix[j];
-                        }
-                    }
-                    Some(own) => {
-                        let own = &own[i * c..][..c];
-                        for j in 0..c {
-                            out[j] = x[j] + (shifted[j] - x[j]) * (mix[j] + own[j]);
-                        }
-                    }
-                });
+                match own {
+                    None => lerp_row(x, shifted, mix, out),
+                    Some(own) => lerp_row_by_token(x, shifted, mix, &own[i * c..][..c], out),
+                }
             },
         );
     }
@@ -216,29 +206,14 @@ impl Lerp {
             let here = t * c..(t + 1) * c;
             let (token, grad) = (&x[here.clone()], &grad[here.clone()]);
             self.shift.gather(x, t, &mut row);
-            wide(|| {
-                let dx = &mut dx[here.clone()];
-                let mut step = |j: usize, weight: T| {
-                    let change = grad[j] * (row[j] - token[j]);
-                    row[j] = grad[j] * weight;
-                    dx[j] += grad[j] - row[j];
-                    dmix[j] += change;
-                    change
-                };
-                match (own, &mut down) {
-                    (Some(own), Some(down)) => {
-                        let (own, down) = (&own[here.clone()], &mut down[here]);
-                        for j in 0..c {
-                            down[j] = step(j, mix[j] + own[j]);
-                        }
-                    }
-                    _ => {
-                        for (j, &mix) in mix.iter().enumerate().take(c) {
-                            step(j, mix);
-                        }
-                    }
+            let to = &mut dx[here.clone()];
+            match (own, &mut down) {
+                (Some(own), Some(down)) => {
+                    let (own, down) = (&own[here.clone()], &mut down[here]);
+                    unlerp_row_by_token(token, mix, own, grad, &mut row, to, &mut dmix, down);
                 }
-            });
+                _ => unlerp_row(token, mix, grad, &mut row, to, &mut dmix),
+            }
             self.shift.scatter(&row, t, dx);
         }
         dmix
@@ -303,6 +278,62 @@ impl Kernel<3> for Lerp {
 
     fn twin(&self, [x, mix, own]: [&Tensor; 3]) -> Result<Tensor> {
         x + (self.shift.apply(x)? - x)?.mul(&own.broadcast_add(mix)?)?
+    }
+}
+
+wide! {
+    fn lerp_row<T: Real>(x: &[T], shifted: &[T], mix: &[T], out: &mut [T]) {
+        for (((out, &x), &shifted), &mix) in out.iter_mut().zip(x).zip(shifted).zip(mix) {
+            *out = (shifted - x).mul_add(mix, x);
+        }
+    }
+
+    fn lerp_row_by_token<T: Real>(x: &[T], shifted: &[T], mix: &[T], own: &[T], out: &mut [T]) {
+        let mixes = mix.iter().zip(own);
+        for (((out, &x), &shifted), (&mix, &own)) in out.iter_mut().zip(x).zip(shifted).zip(mixes) {
+            *out = (shifted - x).mul_add(mix + own, x);
+        }
+    }
+
+    /// `row` is the shifted token, and becomes its gradient.
+    fn unlerp_row<T: Real>(
+        x: &[T],
+        mix: &[T],
+        grad: &[T],
+        row: &mut [T],
+        dx: &mut [T],
+        dmix: &mut [T],
+    ) {
+        let c = dx.len();
+        let (x, mix, grad) = (&x[..c], &mix[..c], &grad[..c]);
+        let (row, dmix) = (&mut row[..c], &mut dmix[..c]);
+        for j in 0..c {
+            dmix[j] = grad[j].mul_add(row[j] - x[j], dmix[j]);
+            row[j] = grad[j] * mix[j];
+            dx[j] += grad[j] - row[j];
+        }
+    }
+
+    /// As [`unlerp_row`], with the token's own mix and its gradient.
+    fn unlerp_row_by_token<T: Real>(
+        x: &[T],
+        mix: &[T],
+        own: &[T],
+        grad: &[T],
+        row: &mut [T],
+        dx: &mut [T],
+        dmix: &mut [T],
+        down: &mut [T],
+    ) {
+        let c = dx.len();
+        let (x, mix, own, grad) = (&x[..c], &mix[..c], &own[..c], &grad[..c]);
+        let (row, dmix, down) = (&mut row[..c], &mut dmix[..c], &mut down[..c]);
+        for j in 0..c {
+            down[j] = grad[j] * (row[j] - x[j]);
+            dmix[j] += down[j];
+            row[j] = grad[j] * (mix[j] + own[j]);
+            dx[j] += grad[j] - row[j];
+        }
     }
 }
 

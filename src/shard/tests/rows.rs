@@ -16,6 +16,7 @@ use crate::arrow_json::extra_column;
 use crate::sample::Audit;
 use crate::sample::Extra;
 use crate::sample::ExtraColumn;
+use crate::sample::Fit;
 use crate::sample::Generated;
 use crate::sample::Item;
 use crate::sample::Origin;
@@ -122,10 +123,33 @@ fn sample() -> impl Strategy<Value = Sample> {
     let synthetic = (text(), text());
     let synthetic = synthetic.prop_map(|(text, model)| Synthetic { text, model: Arc::from(model) });
     let texts = (option::of(synthetic), option::of(generated()), option::of(text()));
-    let cells = (item(), image(), text(), any::<u64>(), vec(tag(), 0..3), texts, audit());
-    cells.prop_map(|(item, image, sha256, phash, tags, texts, audit)| {
+    let judged = (audit(), option::of(fit()));
+    let cells = (item(), image(), text(), any::<u64>(), vec(tag(), 0..3), texts, judged);
+    cells.prop_map(|(item, image, sha256, phash, tags, texts, (audit, fit))| {
         let (synthetic, generated, generated_refused) = texts;
-        Sample { item, image, sha256, phash, tags, synthetic, generated, generated_refused, audit }
+        Sample {
+            item,
+            image,
+            sha256,
+            phash,
+            tags,
+            synthetic,
+            generated,
+            generated_refused,
+            audit,
+            fit,
+        }
+    })
+}
+
+fn fit() -> impl Strategy<Value = Fit> {
+    let cosine = || option::of(number());
+    let cells = (cosine(), cosine(), cosine(), text());
+    cells.prop_map(|(raw, synthetic, generated, model)| Fit {
+        raw,
+        synthetic,
+        generated,
+        model: Arc::from(model),
     })
 }
 

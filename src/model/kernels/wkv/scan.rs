@@ -6,7 +6,6 @@
 
 use super::super::Real;
 use super::super::dot;
-use super::super::wide;
 
 /// Tokens between the states that the backward pass keeps; the states between are computed again.
 /// All of them would be T N² numbers a head: 1.25 MB for the image tower, out of cache.
@@ -41,11 +40,7 @@ impl<T: Real> Head<T> {
 
     pub(super) fn decays(&mut self) {
         self.a = vec![T::zero(); self.w.len()];
-        wide(|| {
-            for (a, &w) in self.a.iter_mut().zip(&self.w) {
-                *a = (T::zero() - w.exp()).exp();
-            }
-        });
+        decays(&self.w, &mut self.a);
     }
 
     /// y_t += (r_t · u ⊙ k_t) v_t
@@ -69,21 +64,7 @@ impl<T: Real> Head<T> {
             let here = t * n..(t + 1) * n;
             let (r, k, v) = (&self.r[here.clone()], &self.k[here.clone()], &self.v[here.clone()]);
             let (a, y) = (&self.a[here.clone()], &mut y[here]);
-            wide(|| {
-                let mut rows = state.chunks_exact_mut(4 * n);
-                let mut key = 0;
-                for four in &mut rows {
-                    read_four(four, &r[key..], &k[key..], &a[key..], v, y);
-                    key += 4;
-                }
-                for row in rows.into_remainder().chunks_exact_mut(n) {
-                    for ((state, y), &v) in row.iter_mut().zip(y.iter_mut()).zip(v) {
-                        *y += r[key] * *state;
-                        *state = a[key] * *state + k[key] * v;
-                    }
-                    key += 1;
-                }
-            });
+            read_and_pass(r, k, v, a, state, y);
         }
     }
 
@@ -100,11 +81,7 @@ impl<T: Real> Head<T> {
             self.half_gradients(&order, g, [dr, dk, dv, dw]);
         }
         // dw holds the gradient of a up to here: da/dw = a · -exp(w).
-        wide(|| {
-            for ((dw, &a), &w) in dw.iter_mut().zip(&self.a).zip(&self.w) {
-                *dw = T::zero() - *dw * a * w.exp();
-            }
-        });
+        decays_back(&self.w, &self.a, dw);
     }
 
     fn bonus_gradients(&self, u: &[T], g: &[T], [dr, dk, dv]: [&mut [T]; 3], du: &mut [T]) {
@@ -166,13 +143,7 @@ impl<T: Real> Head<T> {
     fn pass(&self, t: usize, state: &mut [T]) {
         let here = t * self.n..(t + 1) * self.n;
         let (k, v, a) = (&self.k[here.clone()], &self.v[here.clone()], &self.a[here]);
-        wide(|| {
-            for (row, &v) in state.chunks_exact_mut(self.n).zip(v) {
-                for ((state, &a), &k) in row.iter_mut().zip(a).zip(k) {
-                    *state = a * *state + v * k;
-                }
-            }
-        });
+        pass(k, v, a, state);
     }
 
     /// `state` is the one read at t, `adjoint` that of the state after t; it becomes that of `state`.
@@ -188,13 +159,77 @@ impl<T: Real> Head<T> {
         let here = t * n..(t + 1) * n;
         let (r, k, v) = (&self.r[here.clone()], &self.k[here.clone()], &self.v[here.clone()]);
         let a = &self.a[here];
-        wide(|| {
-            let rows = state.chunks_exact(n).zip(adjoint.chunks_exact_mut(n));
-            for (((state, adjoint), (&g, &v)), dv) in rows.zip(g.iter().zip(v)).zip(dv) {
-                *dv += dot(adjoint, k);
-                step_back_row([r, a], state, adjoint, g, v, [&mut *dr, &mut *dk, &mut *da]);
+        step_back(r, k, v, a, g, state, adjoint, dr, dk, dv, da);
+    }
+}
+
+wide! {
+    fn decays<T: Real>(w: &[T], a: &mut [T]) {
+        for (a, &w) in a.iter_mut().zip(w) {
+            *a = (T::zero() - Real::exp(w)).exp();
+        }
+    }
+
+    /// da/dw = a · -exp(w); `dw` holds the gradient of a at first.
+    fn decays_back<T: Real>(w: &[T], a: &[T], dw: &mut [T]) {
+        for ((dw, &a), &w) in dw.iter_mut().zip(a).zip(w) {
+            *dw = T::zero() - *dw * a * Real::exp(w);
+        }
+    }
+
+    /// y += r · state, then the state (key, value) passes the token.
+    fn read_and_pass<T: Real>(
+        r: &[T],
+        k: &[T],
+        v: &[T],
+        a: &[T],
+        state: &mut [T],
+        y: &mut [T],
+    ) {
+        let n = y.len();
+        let mut rows = state.chunks_exact_mut(4 * n);
+        let mut key = 0;
+        for four in &mut rows {
+            read_four(four, &r[key..], &k[key..], &a[key..], v, y);
+            key += 4;
+        }
+        for row in rows.into_remainder().chunks_exact_mut(n) {
+            for ((state, y), &v) in row.iter_mut().zip(y.iter_mut()).zip(v) {
+                *y = r[key].mul_add(*state, *y);
+                *state = a[key].mul_add(*state, k[key] * v);
             }
-        });
+            key += 1;
+        }
+    }
+
+    /// The state (value, key) passes the token.
+    fn pass<T: Real>(k: &[T], v: &[T], a: &[T], state: &mut [T]) {
+        for (row, &v) in state.chunks_exact_mut(k.len()).zip(v) {
+            for ((state, &a), &k) in row.iter_mut().zip(a).zip(k) {
+                *state = a.mul_add(*state, v * k);
+            }
+        }
+    }
+
+    fn step_back<T: Real>(
+        r: &[T],
+        k: &[T],
+        v: &[T],
+        a: &[T],
+        g: &[T],
+        state: &[T],
+        adjoint: &mut [T],
+        dr: &mut [T],
+        dk: &mut [T],
+        dv: &mut [T],
+        da: &mut [T],
+    ) {
+        let n = k.len();
+        let rows = state.chunks_exact(n).zip(adjoint.chunks_exact_mut(n));
+        for (((state, adjoint), (&g, &v)), dv) in rows.zip(g.iter().zip(v)).zip(dv) {
+            *dv += dot(adjoint, k);
+            step_back_row([r, a], state, adjoint, g, v, [&mut *dr, &mut *dk, &mut *da]);
+        }
     }
 }
 
@@ -207,11 +242,12 @@ fn read_four<T: Real>(rows: &mut [T], r: &[T], k: &[T], a: &[T], v: &[T], y: &mu
     let (s2, s3) = rest.split_at_mut(n);
     let (s3, y) = (&mut s3[..n], &mut y[..n]);
     for j in 0..n {
-        y[j] += (r[0] * s0[j] + r[1] * s1[j]) + (r[2] * s2[j] + r[3] * s3[j]);
-        s0[j] = a[0] * s0[j] + k[0] * v[j];
-        s1[j] = a[1] * s1[j] + k[1] * v[j];
-        s2[j] = a[2] * s2[j] + k[2] * v[j];
-        s3[j] = a[3] * s3[j] + k[3] * v[j];
+        let even = r[0].mul_add(s0[j], r[2] * s2[j]);
+        y[j] += r[1].mul_add(s1[j], r[3].mul_add(s3[j], even));
+        s0[j] = a[0].mul_add(s0[j], k[0] * v[j]);
+        s1[j] = a[1].mul_add(s1[j], k[1] * v[j]);
+        s2[j] = a[2].mul_add(s2[j], k[2] * v[j]);
+        s3[j] = a[3].mul_add(s3[j], k[3] * v[j]);
     }
 }
 
@@ -228,9 +264,9 @@ fn step_back_row<T: Real>(
     let (r, a, state) = (&r[..n], &a[..n], &state[..n]);
     let (dr, dk, da) = (&mut dr[..n], &mut dk[..n], &mut da[..n]);
     for i in 0..n {
-        dr[i] += g * state[i];
-        dk[i] += v * adjoint[i];
-        da[i] += adjoint[i] * state[i];
-        adjoint[i] = g * r[i] + a[i] * adjoint[i];
+        dr[i] = g.mul_add(state[i], dr[i]);
+        dk[i] = v.mul_add(adjoint[i], dk[i]);
+        da[i] = adjoint[i].mul_add(state[i], da[i]);
+        adjoint[i] = a[i].mul_add(adjoint[i], g * r[i]);
     }
 }

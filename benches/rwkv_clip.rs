@@ -1,0 +1,130 @@
+//! Milliseconds of a forward pass of either tower, and of a training step.
+//!
+//! `cargo bench --bench rwkv_clip -- image|text|step [CONFIG] [BATCH] [SECONDS]` prints one line of
+//! JSON; `benches/rwkv_clip.sh` runs it and its peer in turns.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use anyhow::bail;
+use candle_core::DType;
+use candle_core::Device;
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+use candle_nn::VarMap;
+use recaption::model;
+use recaption::model::Config;
+use recaption::model::Mode;
+use recaption::model::RwkvClip;
+use recaption::model::init;
+use serde_json::json;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let argument =
+        |i: usize, default: &str| arguments.get(i).cloned().unwrap_or_else(|| default.to_owned());
+    let config = Config::find(&argument(1, "b32"))?;
+    let batch: usize = argument(2, "8").parse()?;
+    let seconds = Duration::from_secs_f64(argument(3, "3").parse()?);
+    let device = Device::Cpu;
+    let images =
+        Tensor::randn(0f32, 1.0, (batch, 3, config.input_size, config.input_size), &device)?;
+    let ids =
+        (0..batch * config.ctx_len).map(|i| (i * i * 31 % config.vocab_size) as u32).collect();
+    let tokens = Tensor::from_vec::<_, u32>(ids, (batch, config.ctx_len), &device)?;
+
+    let variables = VarMap::new();
+    for (name, tensor) in init::initial(&config, 1)? {
+        variables
+            .data()
+            .lock()
+            .expect("one thread")
+            .insert(name, candle_core::Var::from_tensor(&tensor)?);
+    }
+    let is_training = argument(0, "image") == "step";
+    let model = if is_training {
+        RwkvClip::new(&config, VarBuilder::from_varmap(&variables, DType::F32, &device))?
+    } else {
+        let weights = variables
+            .data()
+            .lock()
+            .expect("one thread")
+            .iter()
+            .map(|(n, v)| (n.clone(), v.as_detached_tensor()))
+            .collect();
+        RwkvClip::new(&config, VarBuilder::from_tensors(weights, DType::F32, &device))?
+    };
+    let mut parts = Parts::default();
+    let mut work: Box<dyn FnMut() -> Result<()>> = match argument(0, "image").as_str() {
+        "image" => Box::new(|| Ok(drop(model.encode_image(&images)?))),
+        "text" => Box::new(|| Ok(drop(model.encode_text(&tokens)?))),
+        "step" => Box::new(|| step(&model, &variables, &images, &tokens, &mut parts)),
+        other => bail!("image, text or step, not {other}"),
+    };
+    for _ in 0..2 {
+        work()?;
+    }
+    let (started, mut times) = (Instant::now(), Vec::new());
+    while started.elapsed() < seconds || times.len() < 3 {
+        let now = Instant::now();
+        work()?;
+        times.push(now.elapsed().as_secs_f64() * 1e3);
+    }
+    drop(work);
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    println!(
+        "{}",
+        json!({
+            "milliseconds": median, "minimum": times[0], "iterations": times.len(),
+            "per_second": batch as f64 / median * 1e3, "ms": parts.medians(),
+        })
+    );
+    Ok(())
+}
+
+/// Where the time of a step goes, milliseconds each.
+#[derive(Default)]
+struct Parts {
+    forward: Vec<f64>,
+    backward: Vec<f64>,
+    optimizer: Vec<f64>,
+}
+
+impl Parts {
+    fn medians(&mut self) -> serde_json::Value {
+        let median = |times: &mut Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            times.get(times.len() / 2).copied()
+        };
+        json!({
+            "forward": median(&mut self.forward),
+            "backward": median(&mut self.backward),
+            "optimizer": median(&mut self.optimizer),
+        })
+    }
+}
+
+fn step(
+    model: &RwkvClip,
+    _variables: &VarMap,
+    images: &Tensor,
+    tokens: &Tensor,
+    parts: &mut Parts,
+) -> Result<()> {
+    let started = Instant::now();
+    let mode = Mode::Training { seed: 1 };
+    let (images, texts) = (model.image.encode(images, mode)?, model.encode_text(tokens)?);
+    let loss = model::contrastive(&images, &texts, &model.scale()?)?;
+    parts.forward.push(started.elapsed().as_secs_f64() * 1e3);
+    let started = Instant::now();
+    let grads = loss.backward()?;
+    parts.backward.push(started.elapsed().as_secs_f64() * 1e3);
+    drop(grads);
+    parts.optimizer.push(0.0);
+    Ok(())
+}

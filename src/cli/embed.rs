@@ -1,0 +1,383 @@
+//! `recaption embed` and `recaption similarity`: a checkpoint over a dataset, outside of a run.
+
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use clap::Args;
+use comfy_table::Table;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+use rayon::iter::IntoParallelRefIterator;
+use rayon::iter::ParallelIterator;
+use serde_json::json;
+
+use crate::clip;
+use crate::clip::Embedder;
+use crate::decode::Limits;
+use crate::sample::Item;
+use crate::sample::Picture;
+use crate::shard;
+use crate::shard::Embedding;
+use crate::shard::Embeddings;
+use crate::shard::Precision;
+use crate::source;
+use crate::source::Source;
+
+/// Which weights, of which sizes.
+#[derive(Args)]
+struct Weights {
+    /// RWKV-CLIP weights: a `.pt` or safetensors file.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Their sizes: b32, b16, small, tiny, or a JSON or TOML file.
+    #[arg(long, value_name = "NAME")]
+    model_config: String,
+    /// Rows that are embedded together.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    batch: usize,
+}
+
+#[derive(Args)]
+pub(super) struct Embed {
+    #[command(flatten)]
+    weights: Weights,
+    /// Pictures: a folder, parquet or webdataset files, or the folder of a run.
+    #[arg(long, value_name = "PATH")]
+    images: Option<String>,
+    /// Texts: the lines of a .txt file, or a dataset as for --images.
+    #[arg(long, value_name = "PATH")]
+    texts: Option<String>,
+    /// Which column of a dataset holds the texts, as text_generated.
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Leave embeddings at the length that the model gives them.
+    #[arg(long)]
+    no_normalize: bool,
+    /// Store two bytes a number instead of four.
+    #[arg(long)]
+    f16: bool,
+    /// The parquet file: key, modality, embedding.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct Similarity {
+    #[command(flatten)]
+    weights: Weights,
+    /// Pictures with texts: a folder, parquet or webdataset files, or the folder of a run.
+    #[arg(required = true)]
+    input: Vec<String>,
+    /// Which columns hold the texts; of a run: all three texts, elsewhere the one that is recognised.
+    #[arg(long, value_name = "NAME")]
+    text_column: Vec<String>,
+    /// Read no more rows than this.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+impl Weights {
+    fn open(&self) -> Result<Embedder> {
+        ensure!(self.batch > 0, "--batch is 0; nothing would be embedded");
+        Embedder::open(&self.checkpoint, &self.model_config)
+    }
+}
+
+impl Embed {
+    pub(super) fn run(self) -> Result<()> {
+        if self.images.is_none() && self.texts.is_none() {
+            bail!("nothing to embed: give --images, --texts or both");
+        }
+        let embedder = self.weights.open()?;
+        let precision = if self.f16 { Precision::F16 } else { Precision::F32 };
+        let mut out = Embeddings::create(&self.output, embedder.dimension(), precision)?;
+        let mut made = (0, 0);
+        if let Some(images) = &self.images {
+            let source = dataset(std::slice::from_ref(images), None)?;
+            for_batches(&source, self.weights.batch, None, |items| {
+                self.push(&mut out, &mut made, embed_images(&embedder, items, !self.no_normalize)?)
+            })?;
+        }
+        if let Some(texts) = &self.texts {
+            let mut push = |texts: Vec<(String, Option<String>)>| {
+                self.push(&mut out, &mut made, embed_texts(&embedder, texts, !self.no_normalize)?)
+            };
+            match is_lines(texts) {
+                true => for_lines(Path::new(texts), self.weights.batch, &mut push)?,
+                false => {
+                    let source = dataset(std::slice::from_ref(texts), self.text_column.as_deref())?;
+                    for_batches(&source, self.weights.batch, None, |items| {
+                        push(items.into_iter().map(|item| (item.key, item.text_raw)).collect())
+                    })?;
+                }
+            }
+        }
+        out.publish()?;
+        let (made, empty) = made;
+        eprintln!("{made} embeddings by {}, {empty} rows without one", embedder.label());
+        println!("{}", self.output.display());
+        Ok(())
+    }
+
+    fn push(
+        &self,
+        out: &mut Embeddings,
+        made: &mut (u64, u64),
+        rows: Vec<Embedding>,
+    ) -> Result<()> {
+        let empty = rows.iter().filter(|row| row.numbers.is_none()).count() as u64;
+        *made = (made.0 + rows.len() as u64 - empty, made.1 + empty);
+        out.push(&rows)
+    }
+}
+
+/// Pictures that cannot be embedded keep their place, without numbers; why goes to standard error.
+fn embed_images(embedder: &Embedder, items: Vec<Item>, normalize: bool) -> Result<Vec<Embedding>> {
+    let (keys, prepared) = prepared(embedder, items);
+    let mut made = clip::rows(&embedder.images(&kept(&prepared))?, normalize)?.into_iter();
+    let rows = keys.into_iter().zip(&prepared).map(|(key, picture)| Embedding {
+        key,
+        modality: "image",
+        numbers: picture.as_ref().and_then(|_| made.next()),
+    });
+    Ok(rows.collect())
+}
+
+fn embed_texts(
+    embedder: &Embedder,
+    texts: Vec<(String, Option<String>)>,
+    normalize: bool,
+) -> Result<Vec<Embedding>> {
+    let words: Vec<&str> = texts.iter().filter_map(|(_, text)| text.as_deref()).collect();
+    let mut made = match words.is_empty() {
+        true => Vec::new().into_iter(),
+        false => clip::rows(&embedder.texts(&words)?, normalize)?.into_iter(),
+    };
+    let rows = texts.iter().map(|(key, text)| Embedding {
+        key: key.clone(),
+        modality: "text",
+        numbers: text.as_ref().and_then(|_| made.next()),
+    });
+    Ok(rows.collect())
+}
+
+/// Keys, and the pictures as the model is to see them.
+fn prepared(embedder: &Embedder, items: Vec<Item>) -> (Vec<String>, Vec<Option<Vec<f32>>>) {
+    let (transform, limits) = (embedder.transform(), Limits::default());
+    // An evaluation counts every picture that it is given, small ones too.
+    let limits = Limits { min_side: 1, ..limits };
+    let prepare = |item: &Item| match &item.picture {
+        Picture::Bytes { bytes, .. } => match transform.of_bytes(bytes, &limits) {
+            Ok(picture) => Some(picture),
+            Err(reject) => {
+                eprintln!("{}: {reject}", item.key);
+                None
+            }
+        },
+        Picture::Url(url) => {
+            eprintln!("{}: only an address, {url}; `recaption refine` fetches pictures", item.key);
+            None
+        }
+        Picture::Absent { reason, detail } => {
+            eprintln!("{}: {} {detail}", item.key, reason.as_str());
+            None
+        }
+    };
+    let pictures = items.par_iter().map(prepare).collect();
+    (items.into_iter().map(|item| item.key).collect(), pictures)
+}
+
+fn kept(pictures: &[Option<Vec<f32>>]) -> Vec<Vec<f32>> {
+    pictures.iter().flatten().cloned().collect()
+}
+
+/// Whether these are lines and no dataset.
+fn is_lines(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "txt")
+}
+
+/// The lines of a file, some at a time; their keys are their numbers, from 1.
+fn for_lines(
+    path: &Path,
+    batch: usize,
+    work: &mut dyn FnMut(Vec<(String, Option<String>)>) -> Result<()>,
+) -> Result<()> {
+    let what = || format!("cannot read {}", path.display());
+    let mut lines = BufReader::new(File::open(path).with_context(what)?).lines().enumerate();
+    loop {
+        let mut texts = Vec::with_capacity(batch);
+        for (number, line) in lines.by_ref().take(batch) {
+            texts.push(((number + 1).to_string(), Some(line.with_context(what)?)));
+        }
+        if texts.is_empty() {
+            return Ok(());
+        }
+        work(texts)?;
+    }
+}
+
+/// A dataset; of the folder of a run, its finished shards.
+fn dataset(inputs: &[String], text_column: Option<&str>) -> Result<Source> {
+    let mut files = Vec::new();
+    for input in inputs {
+        let run = Path::new(input);
+        if !run.join("run.json").is_file() {
+            files.push(input.clone());
+            continue;
+        }
+        let markers = shard::all_finished(run)?;
+        ensure!(!markers.is_empty(), "{input} has no finished shard yet");
+        files.extend(markers.iter().map(|m| run.join(&m.part.name).display().to_string()));
+    }
+    let text_column = text_column.map(str::to_owned);
+    Source::open(&files, &source::Config { text_column, ..source::Config::default() })
+}
+
+/// All items of a source, some at a time, with a bar of progress.
+fn for_batches(
+    source: &Source,
+    batch: usize,
+    limit: Option<u64>,
+    mut work: impl FnMut(Vec<Item>) -> Result<()>,
+) -> Result<()> {
+    let rows = source.plan().rows.min(limit.unwrap_or(u64::MAX));
+    let style = "{bar:24} {pos}/{len} rows · {per_sec} · {eta} left";
+    let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(style)?);
+    let mut items = source.items(0..rows)?;
+    loop {
+        let some: Vec<Item> = items.by_ref().take(batch).collect::<Result<_>>()?;
+        if some.is_empty() {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        let count = some.len() as u64;
+        work(some)?;
+        bar.inc(count);
+    }
+}
+
+/// The texts of one column over a whole dataset.
+struct Column {
+    name: String,
+    cosines: Vec<f32>,
+    missing: u64,
+}
+
+impl Similarity {
+    /// One line of JSON for each row on standard output, a table of each column at the end.
+    pub(super) fn run(self) -> Result<()> {
+        let embedder = self.weights.open()?;
+        let started = Instant::now();
+        let source = dataset(&self.input, None)?;
+        let names = self.columns(&source)?;
+        let mut columns: Vec<Column> = names
+            .iter()
+            .map(|name| Column { name: name.clone(), cosines: Vec::new(), missing: 0 })
+            .collect();
+        for_batches(&source, self.weights.batch, self.limit, |items| {
+            let texts: Vec<Vec<Option<String>>> =
+                items.iter().map(|item| texts_of(item, &source, &names)).collect();
+            let (keys, pictures) = prepared(&embedder, items);
+            let fits = cosines(&embedder, &pictures, &texts)?;
+            for (key, row) in keys.iter().zip(fits) {
+                let mut line = serde_json::Map::from_iter([("key".to_owned(), json!(key))]);
+                for (column, cosine) in columns.iter_mut().zip(row) {
+                    match cosine {
+                        Some(cosine) => column.cosines.push(cosine),
+                        None => column.missing += 1,
+                    }
+                    line.insert(column.name.clone(), json!(cosine));
+                }
+                println!("{}", serde_json::Value::Object(line));
+            }
+            Ok(())
+        })?;
+        eprintln!("{}", table(&mut columns));
+        eprintln!("{} in {:.1} s", embedder.label(), started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn columns(&self, source: &Source) -> Result<Vec<String>> {
+        if !self.text_column.is_empty() {
+            return Ok(self.text_column.clone());
+        }
+        let plan = source.plan();
+        let recognised = plan.mapping.text.clone();
+        let of_run = ["text_raw", "text_synthetic", "text_generated"];
+        let is_known = |name: &str| {
+            recognised.as_deref() == Some(name) || plan.extra.iter().any(|c| c.name == name)
+        };
+        if of_run.iter().all(|name| is_known(name)) {
+            return Ok(of_run.map(str::to_owned).into());
+        }
+        Ok(vec![recognised.context("no column with texts; name one with --text-column")?])
+    }
+}
+
+/// The texts of an item in these columns; blank ones are none.
+fn texts_of(item: &Item, source: &Source, names: &[String]) -> Vec<Option<String>> {
+    let recognised = source.plan().mapping.text.as_deref();
+    let text = |name: &String| match recognised == Some(name.as_str()) {
+        true => item.text_raw.clone(),
+        false => item.extra.get(name).and_then(|v| v.as_str()).map(str::to_owned),
+    };
+    names.iter().map(|name| text(name).filter(|text| !text.trim().is_empty())).collect()
+}
+
+/// For each row and column the cosine, where there are both a picture and a text.
+fn cosines(
+    embedder: &Embedder,
+    pictures: &[Option<Vec<f32>>],
+    texts: &[Vec<Option<String>>],
+) -> Result<Vec<Vec<Option<f32>>>> {
+    let kept = kept(pictures);
+    let words: Vec<&str> = texts.iter().flatten().filter_map(Option::as_deref).collect();
+    if kept.is_empty() || words.is_empty() {
+        return Ok(texts.iter().map(|row| vec![None; row.len()]).collect());
+    }
+    let mut images = clip::rows(&embedder.images(&kept)?, true)?.into_iter();
+    let mut words = clip::rows(&embedder.texts(&words)?, true)?.into_iter();
+    let rows = pictures.iter().zip(texts).map(|(picture, texts)| {
+        let image = picture.as_ref().and_then(|_| images.next());
+        let cosine = |text: &Option<String>| {
+            let text = text.as_ref().and_then(|_| words.next());
+            Some(image.as_ref()?.iter().zip(&text?).map(|(a, b)| a * b).sum())
+        };
+        texts.iter().map(cosine).collect()
+    });
+    Ok(rows.collect())
+}
+
+fn table(columns: &mut [Column]) -> Table {
+    let mut table = Table::new();
+    table.set_header(["text", "pairs", "mean", "5 %", "median", "95 %", "without"]);
+    for Column { name, cosines, missing } in columns {
+        cosines.sort_by(f32::total_cmp);
+        let at = |share: f64| match cosines.len() {
+            0 => "-".to_owned(),
+            n => format!("{:.3}", cosines[((n - 1) as f64 * share).round() as usize]),
+        };
+        let mean = match cosines.len() {
+            0 => "-".to_owned(),
+            n => format!("{:.3}", cosines.iter().map(|&c| f64::from(c)).sum::<f64>() / n as f64),
+        };
+        table.add_row([
+            name.clone(),
+            cosines.len().to_string(),
+            mean,
+            at(0.05),
+            at(0.5),
+            at(0.95),
+            missing.to_string(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,93 @@
+//! How well the texts of a sample fit its picture: cosines of embeddings.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use rayon::iter::IntoParallelRefIterator;
+use rayon::iter::ParallelIterator;
+
+use super::Embedder;
+use super::rows;
+use crate::decode::Limits;
+use crate::sample::Fit;
+use crate::sample::Sample;
+
+/// Judges samples; its threads are those of the model.
+pub struct Judge {
+    embedder: Embedder,
+    batch: usize,
+}
+
+/// Decimals of a cosine that are kept: the sums of a batch of another size differ behind them, and
+/// same input is to give the same bytes.
+const DECIMALS: f32 = 1e4;
+
+impl Judge {
+    /// One that embeds so many pictures at once.
+    pub fn new(embedder: Embedder, batch: usize) -> Judge {
+        Judge { embedder, batch: batch.max(1) }
+    }
+
+    /// Pictures that are best given together.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// `file name@first-8-of-sha256` of the weights.
+    pub fn label(&self) -> &Arc<str> {
+        self.embedder.label()
+    }
+
+    /// Sets each sample's `fit`, for the picture as it is stored. A picture or text that is not there
+    /// gets no number.
+    ///
+    /// # Errors
+    /// When the model fails: memory.
+    pub fn judge(&self, samples: &mut [&mut Sample]) -> Result<()> {
+        let transform = self.embedder.transform();
+        // What was stored passed the limits when it came in.
+        let limits = Limits { min_side: 1, max_pixels: u64::MAX, max_aspect: f32::INFINITY };
+        let prepared: Vec<Option<Vec<f32>>> = samples
+            .par_iter()
+            .map(|sample| transform.of_bytes(&sample.image.bytes, &limits).ok())
+            .collect();
+        let seen: Vec<usize> = (0..samples.len()).filter(|&i| prepared[i].is_some()).collect();
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let pictures: Vec<Vec<f32>> = prepared.into_iter().flatten().collect();
+        let pictures = rows(&self.embedder.images(&pictures)?, true)?;
+        let texts: Vec<(usize, usize, &str)> = seen
+            .iter()
+            .enumerate()
+            .flat_map(|(row, &i)| {
+                let texts = texts(samples[i]).into_iter().enumerate();
+                texts.filter_map(move |(which, text)| Some((row, which, text?)))
+            })
+            .collect();
+        let mut fits = vec![[None; 3]; seen.len()];
+        if !texts.is_empty() {
+            let words: Vec<&str> = texts.iter().map(|(_, _, text)| *text).collect();
+            let embedded = rows(&self.embedder.texts(&words)?, true)?;
+            for ((row, which, _), text) in texts.iter().zip(&embedded) {
+                let cosine: f32 = text.iter().zip(&pictures[*row]).map(|(a, b)| a * b).sum();
+                fits[*row][*which] = Some((cosine * DECIMALS).round() / DECIMALS);
+            }
+        }
+        let model = self.label();
+        for (i, [raw, synthetic, generated]) in seen.into_iter().zip(fits) {
+            samples[i].fit = Some(Fit { raw, synthetic, generated, model: model.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// Raw, synthetic, generated; one of blanks is none.
+fn texts(sample: &Sample) -> [Option<&str>; 3] {
+    let texts = [
+        sample.item.text_raw.as_deref(),
+        sample.synthetic.as_ref().map(|s| s.text.as_str()),
+        sample.generated.as_ref().map(|g| g.text.as_str()),
+    ];
+    texts.map(|text| text.filter(|text| !text.trim().is_empty()))
+}

@@ -1,0 +1,153 @@
+//! Pictures and texts to embeddings with an RWKV-CLIP checkpoint, and how well they fit.
+//!
+//! Pictures pass through the transform of CLIP's evaluation, texts through its tokenizer; batches of
+//! any size go in. Nothing here reads a dataset: that is the callers' matter.
+
+mod fit;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use candle_core::DType;
+use candle_core::Device;
+use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::atomic_file;
+use crate::clip_tokenizer;
+use crate::clip_tokenizer::Tokenizer;
+use crate::decode::ClipTransform;
+use crate::model;
+use crate::model::RwkvClip;
+use crate::model::checkpoint;
+
+pub use fit::Judge;
+
+/// Which checkpoint judges how well each text fits its picture; unset: none does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A `.pt` or safetensors file of RWKV-CLIP weights.
+    pub checkpoint: Option<PathBuf>,
+    /// Its sizes: `b32`, `b16`, `small`, `tiny`, or an official JSON (or a TOML) file.
+    pub model_config: String,
+    /// Pictures that are embedded together.
+    pub batch: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { checkpoint: None, model_config: "b32".to_owned(), batch: 16 }
+    }
+}
+
+/// A loaded checkpoint.
+pub struct Embedder {
+    model: RwkvClip,
+    config: model::Config,
+    label: Arc<str>,
+    tokenizer: &'static Tokenizer,
+}
+
+impl Embedder {
+    /// Loads the weights, f32, on the CPU.
+    ///
+    /// # Errors
+    /// When the weights cannot be read or do not fit the configuration, or the model does not speak
+    /// CLIP's vocabulary.
+    pub fn open(weights: &Path, model_config: &str) -> Result<Embedder> {
+        let config = model::Config::find(model_config)?;
+        ensure!(
+            config.vocab_size >= clip_tokenizer::VOCABULARY,
+            "{model_config} has {} ids; CLIP's tokenizer gives {}",
+            config.vocab_size,
+            clip_tokenizer::VOCABULARY
+        );
+        ensure!(
+            config.ctx_len == clip_tokenizer::CONTEXT,
+            "{model_config} reads texts of {} tokens; CLIP's tokenizer gives {}",
+            config.ctx_len,
+            clip_tokenizer::CONTEXT
+        );
+        let model = checkpoint::load(weights, &config, DType::F32, &Device::Cpu)?;
+        let name = weights.file_name().unwrap_or_default().to_string_lossy();
+        let hash = atomic_file::sha256_file(weights)?;
+        let label = format!("{name}@{}", &hash[..8]).into();
+        Ok(Embedder { model, config, label, tokenizer: Tokenizer::clip()? })
+    }
+
+    /// `file name@first-8-of-sha256` of the weights.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// Numbers of an embedding.
+    pub fn dimension(&self) -> usize {
+        self.config.embed_dim()
+    }
+
+    /// How pictures are to be prepared.
+    pub fn transform(&self) -> ClipTransform {
+        ClipTransform { size: self.config.input_size as u32 }
+    }
+
+    /// Embeddings of prepared pictures, not normalised.
+    ///
+    /// # Shapes
+    /// Each picture (3, size, size) -> (B, D)
+    ///
+    /// # Errors
+    /// When a picture has another size.
+    pub fn images(&self, pictures: &[Vec<f32>]) -> Result<Tensor> {
+        let side = self.config.input_size;
+        let shape = (pictures.len(), 3, side, side);
+        let pixels = Tensor::from_vec(pictures.concat(), shape, &Device::Cpu)
+            .context("a picture was not prepared for this model")?;
+        Ok(self.model.encode_image(&pixels)?)
+    }
+
+    /// Embeddings of texts, not normalised; each distinct text is read once. What is longer than 77
+    /// tokens is cut, as in training.
+    ///
+    /// # Shapes
+    /// -> (B, D)
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn texts(&self, texts: &[&str]) -> Result<Tensor> {
+        let mut places = HashMap::new();
+        let mut distinct = Vec::new();
+        let rows: Vec<u32> = texts
+            .iter()
+            .map(|text| {
+                *places.entry(*text).or_insert_with(|| {
+                    distinct.push(self.tokenizer.context(text));
+                    distinct.len() as u32 - 1
+                })
+            })
+            .collect();
+        let shape = (distinct.len(), clip_tokenizer::CONTEXT);
+        let ids = Tensor::from_vec(distinct.concat(), shape, &Device::Cpu)?;
+        let rows = Tensor::from_vec(rows, texts.len(), &Device::Cpu)?;
+        Ok(self.model.encode_text(&ids)?.index_select(&rows, 0)?)
+    }
+}
+
+/// Rows of (B, D), of length 1 each where `normalize` says so.
+///
+/// # Errors
+/// When there is no such shape.
+pub fn rows(embeddings: &Tensor, normalize: bool) -> Result<Vec<Vec<f32>>> {
+    let embeddings = match normalize {
+        true => model::normalized(embeddings)?,
+        false => embeddings.clone(),
+    };
+    Ok(embeddings.to_vec2()?)
+}

@@ -1,0 +1,251 @@
+//! `recaption embed`, `recaption similarity` and `refine --clip`, with the real binary and the small
+//! checkpoint of the parity fixtures.
+
+use std::collections::HashMap;
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Output;
+
+use arrow::array::Array;
+use arrow::array::AsArray;
+use arrow::datatypes::DataType;
+use arrow::datatypes::Float16Type;
+use arrow::datatypes::Float32Type;
+use candle_core::Device;
+use candle_core::Tensor;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use recaption::shard;
+use recaption::shard::Images;
+use serde_json::Value;
+use serde_json::json;
+use tempfile::tempdir;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity")
+}
+
+fn recaption(verb: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recaption"));
+    command.arg(verb);
+    command
+}
+
+/// The same, with the checkpoint.
+fn with_weights(verb: &str) -> Command {
+    let mut command = recaption(verb);
+    command.arg("--checkpoint").arg(fixtures().join("e2e/model.safetensors"));
+    command.arg("--model-config").arg(fixtures().join("e2e/config.json"));
+    command
+}
+
+fn succeeded(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn expected() -> HashMap<String, Tensor> {
+    let path = fixtures().join("e2e/expected.safetensors");
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+fn inputs(name: &str) -> Vec<String> {
+    let text = fs::read_to_string(fixtures().join("e2e/inputs.json")).unwrap();
+    let inputs: Value = serde_json::from_str(&text).unwrap();
+    serde_json::from_value(inputs[name].clone()).unwrap()
+}
+
+/// Key, modality and numbers of every row.
+fn embeddings(path: &Path) -> Vec<(String, String, Option<Vec<f32>>)> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    let mut rows = Vec::new();
+    for batch in reader.build().unwrap() {
+        let batch = batch.unwrap();
+        let text = |i: usize, row: usize| batch.column(i).as_string::<i32>().value(row).to_owned();
+        let lists = batch.column(2).as_fixed_size_list();
+        for row in 0..batch.num_rows() {
+            let numbers = lists.is_valid(row).then(|| {
+                let values = lists.value(row);
+                match values.data_type() {
+                    DataType::Float32 => values.as_primitive::<Float32Type>().values().to_vec(),
+                    _ => {
+                        let halves = values.as_primitive::<Float16Type>();
+                        halves.values().iter().map(|half| half.to_f32()).collect()
+                    }
+                }
+            });
+            rows.push((text(0, row), text(1, row), numbers));
+        }
+    }
+    rows
+}
+
+fn distance(found: &[f32], expected: &[f32]) -> f32 {
+    let largest = expected.iter().fold(0f32, |most, e| most.max(e.abs()));
+    found.iter().zip(expected).fold(0f32, |most, (f, e)| most.max((f - e).abs())) / largest
+}
+
+/// A folder in the ImageFolder layout: the fixtures' pictures, each with one of the labels.
+fn pairs(folder: &Path) {
+    let lines: Vec<String> = inputs("images")
+        .iter()
+        .zip(inputs("labels"))
+        .map(|(image, label)| {
+            let name = Path::new(image).file_name().unwrap();
+            fs::copy(fixtures().join(image), folder.join(name)).unwrap();
+            json!({"file_name": name.to_str().unwrap(), "text": label}).to_string()
+        })
+        .collect();
+    fs::write(folder.join("metadata.jsonl"), lines.join("\n")).unwrap();
+}
+
+#[test]
+fn embeddings_of_pictures_and_lines_are_the_official_ones() {
+    let scratch = tempdir().unwrap();
+    pairs(scratch.path());
+    fs::write(scratch.path().join("broken.png"), b"\x89PNG\r\n\x1a\nnot one").unwrap();
+    let text = scratch.path().join("labels.txt");
+    fs::write(&text, inputs("labels").join("\n")).unwrap();
+    let out = scratch.path().join("embeddings.parquet");
+    let embed = |flags: &[&str]| {
+        let mut command = with_weights("embed");
+        command.arg("--images").arg(scratch.path()).arg("--texts").arg(&text);
+        let output = command.args(["--batch", "2", "-o"]).arg(&out).args(flags).output().unwrap();
+        succeeded(&output);
+        embeddings(&out)
+    };
+    let plain = embed(&["--no-normalize"]);
+    let (images, texts): (Vec<_>, Vec<_>) = plain.iter().partition(|row| row.1 == "image");
+    let wanted = expected();
+    let wanted_images = wanted["image_features"].to_vec2::<f32>().unwrap();
+    let wanted_texts = wanted["text_features"].to_vec2::<f32>().unwrap();
+    for (image, wanted) in inputs("images").iter().zip(&wanted_images) {
+        let stem = Path::new(image).file_stem().unwrap().to_str().unwrap();
+        let row = images.iter().find(|row| row.0.contains(stem)).unwrap();
+        // Pixels of opaque pictures are up to one level of 255 from Pillow's.
+        let distance = distance(row.2.as_ref().unwrap(), wanted);
+        assert!(distance < 2e-2, "{image}: {distance}");
+    }
+    assert_eq!(texts.iter().map(|row| &row.0[..]).collect::<Vec<_>>(), ["1", "2", "3", "4", "5"]);
+    for (row, wanted) in texts.iter().zip(&wanted_texts) {
+        assert!(distance(row.2.as_ref().unwrap(), wanted) < 1e-4);
+    }
+
+    let halves = embed(&["--f16"]);
+    for (half, plain) in halves.iter().zip(&plain) {
+        let (Some(half), Some(plain)) = (&half.2, &plain.2) else { continue };
+        let norm = plain.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let unit: Vec<f32> = plain.iter().map(|x| x / norm).collect();
+        assert!(distance(half, &unit) < 2e-3);
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_embedded_keeps_its_row() {
+    let scratch = tempdir().unwrap();
+    let images = scratch.path().join("images");
+    fs::create_dir(&images).unwrap();
+    fs::copy(fixtures().join(&inputs("images")[0]), images.join("a.png")).unwrap();
+    fs::write(images.join("b.png"), b"\x89PNG\r\n\x1a\nnot one").unwrap();
+    let out = scratch.path().join("embeddings.parquet");
+    let output =
+        with_weights("embed").arg("--images").arg(&images).arg("-o").arg(&out).output().unwrap();
+    succeeded(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 embeddings by model.safetensors@"));
+    let found = embeddings(&out);
+    assert_eq!(found.iter().map(|row| row.2.is_some()).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn similarities_are_the_official_cosines() {
+    let scratch = tempdir().unwrap();
+    pairs(scratch.path());
+    let output = with_weights("similarity").arg(scratch.path()).output().unwrap();
+    let said = succeeded(&output);
+    let wanted = expected()["logits_100"].to_vec2::<f32>().unwrap();
+    let mut lines = 0;
+    for line in said.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let key = row["key"].as_str().unwrap();
+        let place = inputs("images").iter().position(|image| {
+            key.contains(Path::new(image).file_stem().unwrap().to_str().unwrap())
+        });
+        let place = place.unwrap();
+        let found = row["text"].as_f64().unwrap() as f32;
+        assert!((found - wanted[place][place] / 100.0).abs() < 5e-3, "{key}: {found}");
+        lines += 1;
+    }
+    assert_eq!(lines, 3);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("median"));
+}
+
+#[test]
+fn refine_writes_how_well_each_text_fits() {
+    let scratch = tempdir().unwrap();
+    let run = scratch.path().join("run");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let refine = || {
+        let mut command = recaption("refine");
+        command.arg(examples.join("demo")).arg("-o").arg(&run).args(["--limit", "12"]);
+        command.arg("--captioner").arg(examples.join("models/captioner"));
+        command.arg("--clip").arg(fixtures().join("e2e/model.safetensors"));
+        command.arg("--model-config").arg(fixtures().join("e2e/config.json"));
+        command.args(["--set", "clip.batch=5"]).output().unwrap()
+    };
+    succeeded(&refine());
+    let markers = shard::all_finished(&run).unwrap();
+    let samples: Vec<_> =
+        shard::refined(&run, &markers[0], Images::Skip).unwrap().map(Result::unwrap).collect();
+    assert_eq!(samples.len(), 12);
+    let output = with_weights("similarity").arg(&run).output().unwrap();
+    let lines: Vec<Value> =
+        succeeded(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (sample, line) in samples.iter().zip(&lines) {
+        let fit = sample.fit.as_ref().unwrap();
+        assert!(fit.model.starts_with("model.safetensors@"));
+        assert_eq!(line["key"], sample.item.key.as_str());
+        let columns = ["text_raw", "text_synthetic", "text_generated"];
+        for (name, cosine) in columns.into_iter().zip([fit.raw, fit.synthetic, fit.generated]) {
+            let again = line[name].as_f64().unwrap() as f32;
+            assert!((cosine.unwrap() - again).abs() < 2e-4, "{name}: {cosine:?} {again}");
+        }
+    }
+    // Other weights are another run.
+    let other = scratch.path().join("other.safetensors");
+    let weights = recaption::model::checkpoint::read(&fixtures().join("e2e/model.safetensors"));
+    candle_core::safetensors::save(&weights.unwrap(), &other).unwrap();
+    succeeded(&refine());
+    let mut command = recaption("refine");
+    command.arg(examples.join("demo")).arg("-o").arg(&run).args(["--limit", "12"]);
+    let without = command.output().unwrap();
+    assert_eq!(without.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("clip"), "{without:?}");
+}
+
+#[test]
+fn what_cannot_work_is_said_before_anything_is_written() {
+    let scratch = tempdir().unwrap();
+    let out = scratch.path().join("out.parquet");
+    let failed = |command: &mut Command, word: &str| {
+        let output = command.arg("-o").arg(&out).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(word), "{said}");
+        assert!(!out.exists());
+    };
+    failed(&mut with_weights("embed"), "give --images, --texts or both");
+    let mut command = recaption("embed");
+    command.args(["--checkpoint", "none.pt", "--model-config", "b32", "--texts", "x.txt"]);
+    failed(&mut command, "cannot read none.pt");
+    let mut command = recaption("embed");
+    command.arg("--checkpoint").arg(fixtures().join("model.safetensors"));
+    command.arg("--model-config").arg(fixtures().join("config.json")).args(["--texts", "x.txt"]);
+    failed(&mut command, "ids; CLIP's tokenizer gives 49408");
+    let mut command = recaption("embed");
+    command.arg("--checkpoint").arg(fixtures().join("e2e/model.safetensors"));
+    command.args(["--model-config", "b32", "--texts", "x.txt"]);
+    failed(&mut command, "has shape");
+}
