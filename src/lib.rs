@@ -14,6 +14,7 @@ pub mod config;
 pub mod decode;
 pub mod dedup;
 pub mod describe;
+pub mod eval;
 pub mod fetch;
 pub mod models;
 pub mod perceive;

@@ -5,6 +5,7 @@ mod describe;
 mod fetch;
 mod local;
 mod messy;
+mod parity;
 mod perceive;
 mod refine;
 mod schemas;
