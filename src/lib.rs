@@ -26,3 +26,4 @@ pub mod sample;
 pub mod shard;
 pub mod source;
 pub mod text;
+pub mod train;

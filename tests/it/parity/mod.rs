@@ -4,6 +4,7 @@
 //! and a test whose file another folder does not have says so and passes.
 
 mod eval;
+mod optim;
 
 use std::collections::HashMap;
 use std::fs;
