@@ -69,6 +69,25 @@ pub(super) fn plain(bytes: &[u8], format: ImageFormat, color: ColorType) -> bool
         }
 }
 
+/// What the header of a PNG says of its pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PngKind {
+    /// Indices of a palette, or single bits.
+    pub(super) is_indexed: bool,
+    /// An alpha for every pixel, not one transparent colour.
+    pub(super) has_alpha: bool,
+}
+
+/// Decoders widen palettes and transparent colours to RGBA, after which they cannot be told from it.
+pub(super) fn png_kind(bytes: &[u8], format: ImageFormat) -> Option<PngKind> {
+    // Signature, length and name of the first chunk, two sides; then depth and colour type.
+    let &[depth, color] = bytes.get(24..26)? else { return None };
+    (format == ImageFormat::Png).then_some(PngKind {
+        is_indexed: color == 3 || (color, depth) == (0, 1),
+        has_alpha: matches!(color, 4 | 6),
+    })
+}
+
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let scan = jpeg_segments(bytes).find(|segment| segment.marker == SCAN);
     scan.is_some_and(|scan| bytes[scan.at..].windows(2).any(|pair| pair == [0xff, 0xd9]))

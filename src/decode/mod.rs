@@ -4,6 +4,8 @@
 //! before any pixel buffer is allocated. Nothing here knows a model or a network.
 
 mod check;
+mod clip;
+mod pillow;
 mod store;
 mod view;
 
@@ -25,6 +27,9 @@ use crate::sample::Reason;
 use crate::sample::Reject;
 use crate::sample::Stage;
 
+pub use clip::CLIP_MEAN;
+pub use clip::CLIP_STD;
+pub use clip::ClipTransform;
 pub use store::Store;
 pub use view::Filter;
 pub use view::Fit;
@@ -106,6 +111,23 @@ fn surviving<T>(work: impl FnOnce() -> Result<T, Reject>) -> Result<T, Reject> {
 }
 
 fn decode(bytes: &[u8], limits: &Limits) -> Result<(Pixels, Encoding), Reject> {
+    let Opened { format, turned, picture } = open(bytes, limits)?;
+    let plain = check::plain(bytes, format, picture.color());
+    let (pixels, opaque) = over_white(picture)?;
+    check::not_blank(&pixels)?;
+    Ok((pixels, Encoding { format, as_shown: plain && opaque && !turned }))
+}
+
+/// A decoded file.
+struct Opened {
+    format: ImageFormat,
+    /// Whether its metadata asked for another orientation than that of its pixels.
+    turned: bool,
+    /// Upright, in the colours of the file.
+    picture: DynamicImage,
+}
+
+fn open(bytes: &[u8], limits: &Limits) -> Result<Opened, Reject> {
     let format = check::format_of(bytes)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.of_decoders());
@@ -118,10 +140,7 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<(Pixels, Encoding), Reject> {
     let mut picture = DynamicImage::from_decoder(decoder).map_err(refused)?;
     let turned = orientation != Orientation::NoTransforms;
     picture.apply_orientation(orientation);
-    let plain = check::plain(bytes, format, picture.color());
-    let (pixels, opaque) = over_white(picture)?;
-    check::not_blank(&pixels)?;
-    Ok((pixels, Encoding { format, as_shown: plain && opaque && !turned }))
+    Ok(Opened { format, turned, picture })
 }
 
 fn refused(error: ImageError) -> Reject {

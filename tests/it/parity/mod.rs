@@ -5,6 +5,7 @@
 
 mod eval;
 mod optim;
+mod preprocess;
 
 use std::collections::HashMap;
 use std::fs;
