@@ -15,9 +15,11 @@ use candle_nn::VarBuilder;
 use candle_nn::VarMap;
 use recaption::model;
 use recaption::model::Config;
-use recaption::model::Mode;
 use recaption::model::RwkvClip;
 use recaption::model::init;
+use recaption::train::optim::AdamW;
+use recaption::train::optim::AdamWConfig;
+use recaption::train::schedule::Rates;
 use serde_json::json;
 
 #[global_allocator]
@@ -62,7 +64,12 @@ fn main() -> Result<()> {
     let mut work: Box<dyn FnMut() -> Result<()>> = match argument(0, "image").as_str() {
         "image" => Box::new(|| Ok(drop(model.encode_image(&images)?))),
         "text" => Box::new(|| Ok(drop(model.encode_text(&tokens)?))),
-        "step" => Box::new(|| step(&model, &variables, &images, &tokens, &mut parts)),
+        "step" => {
+            let named = variables.data().lock().expect("one thread").clone().into_iter();
+            let mut optimizer = AdamW::new(named.collect(), AdamWConfig::default())?;
+            let (model, images, tokens, parts) = (&model, &images, &tokens, &mut parts);
+            Box::new(move || step(model, &mut optimizer, images, tokens, parts))
+        }
         other => bail!("image, text or step, not {other}"),
     };
     for _ in 0..2 {
@@ -109,22 +116,24 @@ impl Parts {
     }
 }
 
+/// Forward, loss, backward, clip and AdamW, clamp: what one step of training is.
 fn step(
     model: &RwkvClip,
-    _variables: &VarMap,
+    optimizer: &mut AdamW,
     images: &Tensor,
     tokens: &Tensor,
     parts: &mut Parts,
 ) -> Result<()> {
+    let milliseconds = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
     let started = Instant::now();
-    let mode = Mode::Training { seed: 1 };
-    let (images, texts) = (model.image.encode(images, mode)?, model.encode_text(tokens)?);
+    let (images, texts) = (model.encode_image(images)?, model.encode_text(tokens)?);
     let loss = model::contrastive(&images, &texts, &model.scale()?)?;
-    parts.forward.push(started.elapsed().as_secs_f64() * 1e3);
+    parts.forward.push(milliseconds(started));
     let started = Instant::now();
     let grads = loss.backward()?;
-    parts.backward.push(started.elapsed().as_secs_f64() * 1e3);
-    drop(grads);
-    parts.optimizer.push(0.0);
+    parts.backward.push(milliseconds(started));
+    let started = Instant::now();
+    optimizer.step(&grads, Rates { lr: 1e-3, beta1: 0.9 })?;
+    parts.optimizer.push(milliseconds(started));
     Ok(())
 }

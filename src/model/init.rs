@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::Config;
-use super::kernels::dot;
+use super::kernels::take_out;
 use super::names;
 use super::names::Named;
 
@@ -160,10 +160,7 @@ fn orthogonal(outputs: usize, inputs: usize, random: &mut StdRng) -> Vec<f64> {
     for _ in 0..few {
         let mut vector = normal(long, random);
         for _ in 0..2 {
-            for other in &vectors {
-                let along = dot(&vector, other);
-                vector.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
-            }
+            vectors.iter().for_each(|other| take_out(&mut vector, other));
         }
         let norm = vector.iter().map(|a| a * a).sum::<f64>().sqrt();
         vector.iter_mut().for_each(|a| *a /= norm);

@@ -331,7 +331,7 @@ fn sigmoid<T: Real>(x: T) -> T {
 const LANES: usize = 16;
 
 #[inline(always)]
-pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut parts = [T::zero(); LANES];
     for (a, b) in a.iter().zip(b) {
@@ -341,6 +341,20 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     }
     let rest: T = a_rest.iter().zip(b_rest).map(|(&a, &b)| a * b).sum();
     parts.into_iter().sum::<T>() + rest
+}
+
+/// Takes out of `x` what lies along `unit`, a vector of length 1.
+pub(crate) fn take_out<T: Real>(x: &mut [T], unit: &[T]) {
+    take_out_loops(x, unit);
+}
+
+wide! {
+    fn take_out_loops<T: Real>(x: &mut [T], unit: &[T]) {
+        let along = T::zero() - dot(x, unit);
+        for (x, &unit) in x.iter_mut().zip(unit) {
+            *x = along.mul_add(unit, *x);
+        }
+    }
 }
 
 #[inline(always)]

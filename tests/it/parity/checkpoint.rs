@@ -12,7 +12,7 @@ use recaption::model::checkpoint;
 use recaption::model::init;
 
 use super::folder;
-use super::has;
+use super::optional;
 
 fn config() -> Config {
     Config::from_json(&fs::read_to_string(folder().join("config.json")).unwrap()).unwrap()
@@ -38,8 +38,8 @@ fn equal(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) {
 fn a_pickle_and_safetensors_hold_the_same_and_survive_a_round_trip() {
     let tensors = checkpoint::read(&folder().join("model.safetensors")).unwrap();
     checkpoint::check(&tensors, &config()).unwrap();
-    if has("model.pt") {
-        equal(&checkpoint::read(&folder().join("model.pt")).unwrap(), &tensors);
+    if let Some(pickle) = optional("model.pt") {
+        equal(&checkpoint::read(&pickle).unwrap(), &tensors);
     }
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("again.safetensors");
@@ -85,10 +85,8 @@ fn what_does_not_fit_is_named() {
 fn truncated_and_foreign_files_are_errors_wherever_they_end() {
     let scratch = tempfile::tempdir().unwrap();
     for name in ["model.safetensors", "model.pt"] {
-        if !has(name) {
-            continue;
-        }
-        let whole = fs::read(folder().join(name)).unwrap();
+        let Some(path) = optional(name) else { continue };
+        let whole = fs::read(path).unwrap();
         let path = scratch.path().join(name);
         for part in 0..16 {
             fs::write(&path, &whole[..whole.len() * part / 16]).unwrap();

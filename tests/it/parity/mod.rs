@@ -1,60 +1,85 @@
-//! This code against tensors that the official implementation made.
+//! Against the official RWKV-CLIP: its modules run on a CPU wrote the files in `tests/data/parity`.
 //!
-//! The tests read a folder laid out like `tests/data/parity` (its README says what is in it), and the
-//! environment variable `RECAPTION_PARITY_DIR` names another one: nothing here depends on our sizes,
-//! and of the files that such a folder may lack, those that are there are tested.
+//! `RECAPTION_PARITY_DIR` names another folder of the same make; nothing here knows the sizes of ours,
+//! and a test whose file another folder does not have says so and passes.
 
 mod checkpoint;
+mod eval;
 mod model;
 mod operators;
+mod optim;
+mod preprocess;
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 
 use candle_core::DType;
 use candle_core::Device;
 use candle_core::Tensor;
+use serde_json::Value;
 
-/// The folder of fixtures.
+/// Where the expected values are.
 pub fn folder() -> PathBuf {
-    match std::env::var_os("RECAPTION_PARITY_DIR") {
-        Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity"),
+    std::env::var_os("RECAPTION_PARITY_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity"),
+        PathBuf::from,
+    )
+}
+
+/// A file of the folder that another folder may lack.
+pub fn optional(name: &str) -> Option<PathBuf> {
+    let path = folder().join(name);
+    let found = path.exists().then_some(path);
+    if found.is_none() {
+        eprintln!("skipped: {} has no {name}", folder().display());
     }
+    found
 }
 
-/// Whether the folder has this file; only for files that a folder may lack.
-pub fn has(name: &str) -> bool {
-    folder().join(name).exists()
-}
-
-/// A safetensors file of the folder.
+/// All tensors of a safetensors file of the folder, on the CPU, as they are stored.
 pub fn tensors(name: &str) -> HashMap<String, Tensor> {
     let path = folder().join(name);
     candle_core::safetensors::load(&path, &Device::Cpu)
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A JSON file of the folder.
-pub fn json(name: &str) -> serde_json::Value {
+pub fn json(name: &str) -> Value {
     let path = folder().join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap()
+    let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Largest difference over the largest expected number.
-pub fn distance(found: &Tensor, expected: &Tensor) -> f64 {
-    assert_eq!(found.shape(), expected.shape());
-    let (found, expected) =
-        (found.to_dtype(DType::F64).unwrap(), expected.to_dtype(DType::F64).unwrap());
-    let largest = |t: &Tensor| -> f64 {
-        t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
-    };
-    largest(&found.sub(&expected).unwrap()) / largest(&expected).max(f64::MIN_POSITIVE)
+/// All values of a tensor of any type and shape.
+pub fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Fails with the figure where the distance is not within `tolerance`.
-pub fn assert_close(name: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
-    let distance = distance(found, expected);
-    assert!(distance <= tolerance, "{name}: off by {distance:.2e}, {tolerance:.0e} is allowed");
+/// The largest difference over the largest expected amount; infinite where something is not a number.
+pub fn relative_difference(found: &[f64], expected: &[f64]) -> f64 {
+    let largest = expected.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    let furthest = differences.fold(0.0, |most, difference: f64| {
+        if difference.is_nan() { f64::INFINITY } else { difference.max(most) }
+    });
+    if furthest == 0.0 { 0.0 } else { furthest / largest }
+}
+
+/// Holds when shapes are equal and max |found - expected| / max |expected| is within the tolerance.
+/// Returns that figure.
+#[track_caller]
+pub fn assert_close(name: &str, found: &Tensor, expected: &Tensor, tolerance: f64) -> f64 {
+    assert_eq!(found.dims(), expected.dims(), "{name}: shapes");
+    assert_close_values(name, &values(found), &values(expected), tolerance)
+}
+
+/// [`assert_close`] of plain numbers.
+#[track_caller]
+pub fn assert_close_values(name: &str, found: &[f64], expected: &[f64], tolerance: f64) -> f64 {
+    assert_eq!(found.len(), expected.len(), "{name}: how many");
+    let difference = relative_difference(found, expected);
+    assert!(difference <= tolerance, "{name}: {difference:.3e} away, not within {tolerance:.1e}");
+    difference
 }

@@ -1,0 +1,3 @@
+//! How good a model is: numbers from its embeddings.
+
+pub mod metrics;
