@@ -58,7 +58,7 @@ pub struct Config {
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 35] = [
+const FREE: [&str; 36] = [
     "run.workers",
     "quota",
     "fetch.concurrency",
@@ -94,6 +94,7 @@ const FREE: [&str; 35] = [
     "source.input_format",
     "clip.checkpoint",
     "clip.batch",
+    "clip.device",
 ];
 
 impl Config {

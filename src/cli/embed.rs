@@ -40,6 +40,9 @@ struct Weights {
     /// Their sizes: b32, b16, small, tiny, or a JSON or TOML file.
     #[arg(long, value_name = "NAME")]
     model_config: String,
+    /// Where the model runs: cpu, cuda, cuda:1.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Rows that are embedded together.
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
@@ -87,7 +90,7 @@ pub(super) struct Similarity {
 impl Weights {
     fn open(&self) -> Result<Embedder> {
         ensure!(self.batch > 0, "--batch is 0; nothing would be embedded");
-        Embedder::open(&self.checkpoint, &self.model_config)
+        Embedder::open(&self.checkpoint, &self.model_config, &self.device)
     }
 }
 

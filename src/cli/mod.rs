@@ -81,6 +81,11 @@ struct Setup {
 }
 
 impl Cli {
+    /// Whether most of the time goes into tensors, and memory had better be kept.
+    pub fn computes(&self) -> bool {
+        matches!(self.command, Command::Embed(_) | Command::Similarity(_))
+    }
+
     /// Does what was asked and says how it went.
     pub fn run(self) -> ExitCode {
         match self.command.run() {

@@ -278,7 +278,7 @@ impl Refine {
 /// Who says how well texts fit, where a checkpoint is named.
 fn judge(config: &Config) -> Result<Option<Judge>> {
     let Some(checkpoint) = &config.clip.checkpoint else { return Ok(None) };
-    let embedder = Embedder::open(checkpoint, &config.clip.model_config)?;
+    let embedder = Embedder::open(checkpoint, &config.clip.model_config, &config.clip.device)?;
     Ok(Some(Judge::new(embedder, config.clip.batch)))
 }
 

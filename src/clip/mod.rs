@@ -38,13 +38,20 @@ pub struct Config {
     pub checkpoint: Option<PathBuf>,
     /// Its sizes: `b32`, `b16`, `small`, `tiny`, or an official JSON (or a TOML) file.
     pub model_config: String,
+    /// Where the model runs: `cpu`, `cuda`, `cuda:1`.
+    pub device: String,
     /// Pictures that are embedded together.
     pub batch: usize,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { checkpoint: None, model_config: "b32".to_owned(), batch: 16 }
+        Config {
+            checkpoint: None,
+            model_config: "b32".to_owned(),
+            device: "cpu".to_owned(),
+            batch: 16,
+        }
     }
 }
 
@@ -52,17 +59,18 @@ impl Default for Config {
 pub struct Embedder {
     model: RwkvClip,
     config: model::Config,
+    device: Device,
     label: Arc<str>,
     tokenizer: &'static Tokenizer,
 }
 
 impl Embedder {
-    /// Loads the weights, f32, on the CPU.
+    /// Loads the weights, f32; devices as [`model::device`] names them.
     ///
     /// # Errors
     /// When the weights cannot be read or do not fit the configuration, or the model does not speak
     /// CLIP's vocabulary.
-    pub fn open(weights: &Path, model_config: &str) -> Result<Embedder> {
+    pub fn open(weights: &Path, model_config: &str, device: &str) -> Result<Embedder> {
         let config = model::Config::find(model_config)?;
         ensure!(
             config.vocab_size >= clip_tokenizer::VOCABULARY,
@@ -76,11 +84,12 @@ impl Embedder {
             config.ctx_len,
             clip_tokenizer::CONTEXT
         );
-        let model = checkpoint::load(weights, &config, DType::F32, &Device::Cpu)?;
+        let device = model::device(device)?;
+        let model = checkpoint::load(weights, &config, DType::F32, &device)?;
         let name = weights.file_name().unwrap_or_default().to_string_lossy();
         let hash = atomic_file::sha256_file(weights)?;
         let label = format!("{name}@{}", &hash[..8]).into();
-        Ok(Embedder { model, config, label, tokenizer: Tokenizer::clip()? })
+        Ok(Embedder { model, config, device, label, tokenizer: Tokenizer::clip()? })
     }
 
     /// `file name@first-8-of-sha256` of the weights.
@@ -108,7 +117,7 @@ impl Embedder {
     pub fn images(&self, pictures: &[Vec<f32>]) -> Result<Tensor> {
         let side = self.config.input_size;
         let shape = (pictures.len(), 3, side, side);
-        let pixels = Tensor::from_vec(pictures.concat(), shape, &Device::Cpu)
+        let pixels = Tensor::from_vec(pictures.concat(), shape, &self.device)
             .context("a picture was not prepared for this model")?;
         Ok(self.model.encode_image(&pixels)?)
     }
@@ -134,8 +143,8 @@ impl Embedder {
             })
             .collect();
         let shape = (distinct.len(), clip_tokenizer::CONTEXT);
-        let ids = Tensor::from_vec(distinct.concat(), shape, &Device::Cpu)?;
-        let rows = Tensor::from_vec(rows, texts.len(), &Device::Cpu)?;
+        let ids = Tensor::from_vec(distinct.concat(), shape, &self.device)?;
+        let rows = Tensor::from_vec(rows, texts.len(), &self.device)?;
         Ok(self.model.encode_text(&ids)?.index_select(&rows, 0)?)
     }
 }

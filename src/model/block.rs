@@ -34,11 +34,11 @@ impl Norm {
 #[derive(Clone)]
 pub(super) struct Block {
     /// The first block's only; what it gives replaces x, in front of the residual stream.
-    ln0: Option<Norm>,
-    ln1: Norm,
-    ln2: Norm,
-    att: TimeMix,
-    ffn: ChannelMix,
+    pub(super) ln0: Option<Norm>,
+    pub(super) ln1: Norm,
+    pub(super) ln2: Norm,
+    pub(super) att: TimeMix,
+    pub(super) ffn: ChannelMix,
 }
 
 impl Block {

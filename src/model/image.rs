@@ -34,8 +34,8 @@ pub struct ImageTower {
     /// (C)
     bias: Tensor,
     /// (1, grid · grid, C)
-    pos_embed: Tensor,
-    layers: Vec<Block>,
+    pub(super) pos_embed: Tensor,
+    pub(super) layers: Vec<Block>,
     ln1: Norm,
 }
 
@@ -99,7 +99,7 @@ impl ImageTower {
 
     /// # Shapes
     /// (B, 3, height, width) -> (B, T, C), rows of tokens, columns of tokens
-    fn patches(&self, images: &Tensor) -> Result<(Tensor, usize, usize)> {
+    pub(super) fn patches(&self, images: &Tensor) -> Result<(Tensor, usize, usize)> {
         let (b, colours, height, width) = images.dims4()?;
         if colours != 3 || height == 0 || width == 0 {
             candle_core::bail!(

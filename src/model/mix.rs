@@ -43,7 +43,7 @@ pub(super) struct TimeMix {
     decay_w1: Tensor,
     decay_w2: Tensor,
     /// (H, N), called u in the operator.
-    faaaa: Tensor,
+    pub(super) faaaa: Tensor,
     /// (C, C) each: (out, in).
     receptance: Tensor,
     key: Tensor,
@@ -91,7 +91,7 @@ impl TimeMix {
     }
 
     /// r, k, v, the raw decay w, and g before its silu: (B, T, C) each.
-    fn projections(&self, x: &Tensor, shift: Shift) -> Result<[Tensor; 5]> {
+    pub(super) fn projections(&self, x: &Tensor, shift: Shift) -> Result<[Tensor; 5]> {
         let (b, t, c) = x.dims3()?;
         let mixed = shift_lerp(x, &self.maa_x, shift)?.reshape((b * t, c))?;
         let h = tanh(&mixed.matmul(&self.maa_w1)?)?; // (B T, 5 · 32)

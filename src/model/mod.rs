@@ -18,6 +18,8 @@ mod mix;
 pub mod names;
 mod text;
 
+use anyhow::Context;
+use candle_core::Device;
 use candle_core::Result;
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
@@ -29,6 +31,7 @@ pub use kernels::Shift;
 pub use kernels::wkv;
 pub use kernels::wkv::Direction;
 pub use kernels::wkv::Stream;
+pub use kernels::wkv::chunked as wkv_chunked;
 pub use kernels::wkv::naive;
 pub use loss::contrastive;
 pub use loss::normalized;
@@ -43,6 +46,24 @@ pub struct RwkvClip {
     pub text: TextTower,
     /// The logarithm of the factor on cosines, a scalar.
     pub logit_scale: Tensor,
+}
+
+/// The device of a name: `cpu`, `cuda`, `cuda:1`.
+///
+/// # Errors
+/// When there is no such device, or this build has no CUDA (feature `cuda`).
+pub fn device(name: &str) -> anyhow::Result<Device> {
+    let number = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => 0,
+        other => other
+            .strip_prefix("cuda:")
+            .and_then(|number| number.parse().ok())
+            .with_context(|| format!("{other:?} is no device; there are cpu, cuda, cuda:1 ..."))?,
+    };
+    Device::new_cuda(number).with_context(|| {
+        format!("{name} cannot be used (only builds with the feature cuda have it)")
+    })
 }
 
 /// Whether and how a forward pass is one of training.
@@ -102,3 +123,6 @@ impl RwkvClip {
         self.logit_scale.exp()
     }
 }
+
+#[cfg(test)]
+mod parity;

@@ -21,8 +21,8 @@ pub struct TextTower {
     context: usize,
     head: usize,
     /// (V, C)
-    emb: Tensor,
-    blocks: Vec<Block>,
+    pub(super) emb: Tensor,
+    pub(super) blocks: Vec<Block>,
     ln_out: Norm,
 }
 

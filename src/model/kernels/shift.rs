@@ -82,7 +82,7 @@ impl Shift {
         {
             candle_core::bail!("{tokens} tokens are not a grid of {rows} x {columns}");
         }
-        if self.head() == 0 || channels % self.head() != 0 {
+        if self.head() == 0 || !channels.is_multiple_of(self.head()) {
             candle_core::bail!("{channels} channels are not heads of {} channels", self.head());
         }
         Ok(())

@@ -123,7 +123,8 @@ fn sample() -> impl Strategy<Value = Sample> {
     let synthetic = (text(), text());
     let synthetic = synthetic.prop_map(|(text, model)| Synthetic { text, model: Arc::from(model) });
     let texts = (option::of(synthetic), option::of(generated()), option::of(text()));
-    let judged = (audit(), option::of(fit()));
+    // Boxed: strategies are values, and this one had outgrown the stack of a test's thread.
+    let (texts, judged) = (texts.boxed(), (audit(), option::of(fit())).boxed());
     let cells = (item(), image(), text(), any::<u64>(), vec(tag(), 0..3), texts, judged);
     cells.prop_map(|(item, image, sha256, phash, tags, texts, (audit, fit))| {
         let (synthetic, generated, generated_refused) = texts;

@@ -16,9 +16,14 @@ pub(crate) const CHUNK: usize = 16;
 /// next token adds, while sums of larger numbers would lose the small differences in f32.
 const STRONGEST: f64 = -40.0;
 
+/// The operator in chunks of so many tokens; [`wkv`](super::wkv) runs it where there is no kernel.
+///
 /// # Shapes
 /// `r`, `k`, `v`, `w`: (B, T, C), `u`: (H, N) with H N = C -> (B, T, C)
-pub(crate) fn chunked(
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn chunked(
     r: &Tensor,
     k: &Tensor,
     v: &Tensor,

@@ -12,8 +12,8 @@
 //! Source: the operator of RWKV-CLIP (EMNLP 2024) and of Vision-RWKV.
 //!
 //! Three forms: [`naive`] is the definition; [`scan`] runs on the CPU, a state a head in the first
-//! cache and all heads at once; [`chunked`] is made of candle operations for every other device.
-//! Measured, f32, 8 x 49 x 640: see `benches/wkv.rs`.
+//! cache and all heads at once; [`mod@chunked`] is made of candle operations for every other device.
+//! `cargo bench --bench rwkv_clip -- wkv` measures the last two.
 
 mod chunked;
 pub mod naive;
@@ -31,7 +31,7 @@ use super::ROWS;
 use super::Real;
 use super::add_all;
 use super::apply2;
-pub(crate) use chunked::chunked;
+pub use chunked::chunked;
 use scan::Head;
 
 /// The operator, differentiable in all five inputs.
