@@ -151,7 +151,7 @@ fn training_steps() {
         let (variables, model) = trainable(dtype);
         let scale = variables.data().lock().unwrap()["logit_scale"].clone();
         let named = variables.data().lock().unwrap().clone().into_iter().collect();
-        let mut optimizer = AdamW::new(named, config.clone()).unwrap();
+        let mut optimizer = AdamW::new(named, config).unwrap();
         for row in about["runs"][run].as_array().unwrap() {
             let step = row["step"].as_u64().unwrap() as usize;
             let rates = schedule.at(step);
