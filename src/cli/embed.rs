@@ -43,6 +43,9 @@ struct Weights {
     /// Where the model runs: cpu, cuda, cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// A tokenizer.json, for weights that do not speak CLIP's vocabulary.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// Rows that are embedded together.
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
@@ -90,7 +93,13 @@ pub(super) struct Similarity {
 impl Weights {
     fn open(&self) -> Result<Embedder> {
         ensure!(self.batch > 0, "--batch is 0; nothing would be embedded");
-        Embedder::open(&self.checkpoint, &self.model_config, &self.device)
+        Embedder::open(&clip::Config {
+            checkpoint: Some(self.checkpoint.clone()),
+            model_config: self.model_config.clone(),
+            device: self.device.clone(),
+            tokenizer: self.tokenizer.clone(),
+            batch: self.batch,
+        })
     }
 }
 

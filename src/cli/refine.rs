@@ -277,8 +277,10 @@ impl Refine {
 
 /// Who says how well texts fit, where a checkpoint is named.
 fn judge(config: &Config) -> Result<Option<Judge>> {
-    let Some(checkpoint) = &config.clip.checkpoint else { return Ok(None) };
-    let embedder = Embedder::open(checkpoint, &config.clip.model_config, &config.clip.device)?;
+    if config.clip.checkpoint.is_none() {
+        return Ok(None);
+    }
+    let embedder = Embedder::open(&config.clip)?;
     Ok(Some(Judge::new(embedder, config.clip.batch)))
 }
 

@@ -4,15 +4,14 @@
 //! any size go in. Nothing here reads a dataset: that is the callers' matter.
 
 mod fit;
+mod words;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 use candle_core::DType;
 use candle_core::Device;
 use candle_core::Tensor;
@@ -21,8 +20,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::atomic_file;
-use crate::clip_tokenizer;
-use crate::clip_tokenizer::Tokenizer;
+use crate::clip::words::Words;
 use crate::decode::ClipTransform;
 use crate::model;
 use crate::model::RwkvClip;
@@ -40,6 +38,8 @@ pub struct Config {
     pub model_config: String,
     /// Where the model runs: `cpu`, `cuda`, `cuda:1`.
     pub device: String,
+    /// A `tokenizer.json`, for weights that do not speak CLIP's vocabulary.
+    pub tokenizer: Option<PathBuf>,
     /// Pictures that are embedded together.
     pub batch: usize,
 }
@@ -50,6 +50,7 @@ impl Default for Config {
             checkpoint: None,
             model_config: "b32".to_owned(),
             device: "cpu".to_owned(),
+            tokenizer: None,
             batch: 16,
         }
     }
@@ -61,35 +62,25 @@ pub struct Embedder {
     config: model::Config,
     device: Device,
     label: Arc<str>,
-    tokenizer: &'static Tokenizer,
+    words: Words,
 }
 
 impl Embedder {
-    /// Loads the weights, f32; devices as [`model::device`] names them.
+    /// Loads the weights, f32, as the settings say.
     ///
     /// # Errors
-    /// When the weights cannot be read or do not fit the configuration, or the model does not speak
-    /// CLIP's vocabulary.
-    pub fn open(weights: &Path, model_config: &str, device: &str) -> Result<Embedder> {
-        let config = model::Config::find(model_config)?;
-        ensure!(
-            config.vocab_size >= clip_tokenizer::VOCABULARY,
-            "{model_config} has {} ids; CLIP's tokenizer gives {}",
-            config.vocab_size,
-            clip_tokenizer::VOCABULARY
-        );
-        ensure!(
-            config.ctx_len == clip_tokenizer::CONTEXT,
-            "{model_config} reads texts of {} tokens; CLIP's tokenizer gives {}",
-            config.ctx_len,
-            clip_tokenizer::CONTEXT
-        );
-        let device = model::device(device)?;
-        let model = checkpoint::load(weights, &config, DType::F32, &device)?;
+    /// When no checkpoint is named, the weights cannot be read or do not fit their configuration, the
+    /// tokenizer gives ids that the model does not have, or there is no such device.
+    pub fn open(config: &Config) -> Result<Embedder> {
+        let weights = config.checkpoint.as_deref().context("no checkpoint is named")?;
+        let sizes = model::Config::find(&config.model_config)?;
+        let words = Words::open(config.tokenizer.as_deref(), &sizes)?;
+        let device = model::device(&config.device)?;
+        let model = checkpoint::load(weights, &sizes, DType::F32, &device)?;
         let name = weights.file_name().unwrap_or_default().to_string_lossy();
         let hash = atomic_file::sha256_file(weights)?;
         let label = format!("{name}@{}", &hash[..8]).into();
-        Ok(Embedder { model, config, device, label, tokenizer: Tokenizer::clip()? })
+        Ok(Embedder { model, config: sizes, device, label, words })
     }
 
     /// `file name@first-8-of-sha256` of the weights.
@@ -122,14 +113,14 @@ impl Embedder {
         Ok(self.model.encode_image(&pixels)?)
     }
 
-    /// Embeddings of texts, not normalised; each distinct text is read once. What is longer than 77
-    /// tokens is cut, as in training.
+    /// Embeddings of texts, not normalised; each distinct text is read once. What is longer than the
+    /// model's context is cut, as in training.
     ///
     /// # Shapes
     /// -> (B, D)
     ///
     /// # Errors
-    /// None of its own.
+    /// When a text cannot be split into ids, which CLIP's tokenizer always can.
     pub fn texts(&self, texts: &[&str]) -> Result<Tensor> {
         let mut places = HashMap::new();
         let mut distinct = Vec::new();
@@ -137,13 +128,13 @@ impl Embedder {
             .iter()
             .map(|text| {
                 *places.entry(*text).or_insert_with(|| {
-                    distinct.push(self.tokenizer.context(text));
+                    distinct.push(*text);
                     distinct.len() as u32 - 1
                 })
             })
             .collect();
-        let shape = (distinct.len(), clip_tokenizer::CONTEXT);
-        let ids = Tensor::from_vec(distinct.concat(), shape, &self.device)?;
+        let ids = self.words.ids(&distinct)?;
+        let ids = Tensor::from_vec(ids, (distinct.len(), self.config.ctx_len), &self.device)?;
         let rows = Tensor::from_vec(rows, texts.len(), &self.device)?;
         Ok(self.model.encode_text(&ids)?.index_select(&rows, 0)?)
     }

@@ -22,6 +22,7 @@ use super::folder;
 use super::json;
 use super::optional;
 use super::tensors;
+use super::values;
 
 /// Embeddings and what follows from them at once; observed 3e-6.
 const EMBEDDING: f64 = 1e-4;
@@ -204,6 +205,39 @@ fn real_words_and_pictures_from_end_to_end() {
     // A softmax turns an absolute difference of logits into a relative one.
     assert_close("label_probs", &probs, &expected["label_probs"], 1e-3);
     assert_close("scale", &model.scale().unwrap(), &expected["logit_scale_exp"], 1e-6);
+}
+
+#[test]
+fn ids_of_texts() {
+    let fixtures = json("tokenizer.json");
+    let tokenizer = Tokenizer::clip().unwrap();
+    let cases = fixtures["cases"].as_array().unwrap();
+    assert!(!cases.is_empty());
+    for case in cases {
+        // Of ftfy, which guesses at broken encodings, only the plain parts are done here.
+        if case["needs_ftfy"] == true {
+            continue;
+        }
+        let text = case["text"].as_str().unwrap();
+        let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+        assert_eq!(tokenizer.context(text).as_slice(), ids, "{text:?}");
+        let whole = case["n_tokens_untruncated"].as_u64().unwrap() as usize;
+        assert_eq!(tokenizer.len_with_specials(text), whole, "{text:?}");
+    }
+}
+
+/// What [`model::Stream`] says of the RNN form: no output before the last token is read.
+#[test]
+fn the_first_token_of_a_text_knows_the_last() {
+    let (model, inputs) = (main_model(), tensors("inputs.safetensors"));
+    let tokens = inputs["tokens"].narrow(0, 0, 1).unwrap();
+    let first = |tokens: &Tensor| model.text.tokens(tokens).unwrap().narrow(1, 0, 1).unwrap();
+    let length = tokens.dim(1).unwrap();
+    let cut = tokens.narrow(1, 0, length - 1).unwrap();
+    let changed = Tensor::cat(&[&cut, &Tensor::new(&[[5i64]], &Device::Cpu).unwrap()], 1).unwrap();
+    let (whole, changed, cut) = (first(&tokens), first(&changed), first(&cut));
+    let apart = |a: &Tensor, b: &Tensor| super::relative_difference(&values(a), &values(b));
+    assert!(apart(&whole, &changed) > 1e-6 && apart(&whole, &cut) > 1e-6);
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! Texts to the ids that a model reads: CLIP's own vocabulary, or any `tokenizer.json`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::ensure;
+
+use crate::clip_tokenizer;
+use crate::clip_tokenizer::Tokenizer;
+use crate::model;
+
+/// A tokenizer that fits a model.
+pub(super) struct Words {
+    kind: Kind,
+    context: usize,
+}
+
+enum Kind {
+    Clip(&'static Tokenizer),
+    File(Box<tokenizers::Tokenizer>),
+}
+
+impl Words {
+    /// The tokenizer of a file, or CLIP's where none is named.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the tokenizer has more ids than the model.
+    pub(super) fn open(file: Option<&Path>, sizes: &model::Config) -> Result<Words> {
+        let (kind, ids, name) = match file {
+            None => {
+                ensure!(
+                    sizes.ctx_len == clip_tokenizer::CONTEXT,
+                    "the model reads texts of {} tokens; CLIP's tokenizer gives {}; name another \
+                     tokenizer",
+                    sizes.ctx_len,
+                    clip_tokenizer::CONTEXT
+                );
+                let name = "CLIP's tokenizer".to_owned();
+                (Kind::Clip(Tokenizer::clip()?), clip_tokenizer::VOCABULARY, name)
+            }
+            Some(path) => {
+                let shown = path.display();
+                let tokenizer = tokenizers::Tokenizer::from_file(path)
+                    .map_err(|e| anyhow!("{shown} is not a tokenizer.json: {e}"))?;
+                let ids = tokenizer.get_vocab_size(true);
+                (Kind::File(Box::new(tokenizer)), ids, shown.to_string())
+            }
+        };
+        let vocabulary = sizes.vocab_size;
+        ensure!(ids <= vocabulary, "the model has {vocabulary} ids; {name} gives {ids}");
+        Ok(Words { kind, context: sizes.ctx_len })
+    }
+
+    /// The ids of each text, one after the other, cut or filled with 0 to the context length. Of a
+    /// text that is cut, the last id stays the one that closes it.
+    pub(super) fn ids(&self, texts: &[&str]) -> Result<Vec<u32>> {
+        let mut all = Vec::with_capacity(texts.len() * self.context);
+        for text in texts {
+            match &self.kind {
+                Kind::Clip(tokenizer) => all.extend(tokenizer.context(text)),
+                Kind::File(tokenizer) => {
+                    let encoding = tokenizer
+                        .encode(*text, true)
+                        .map_err(|e| anyhow!("a text cannot be split into ids: {e}"))?;
+                    all.extend(fitted(encoding.get_ids(), self.context));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn fitted(ids: &[u32], context: usize) -> Vec<u32> {
+    let mut row = ids.to_vec();
+    row.resize(context, 0);
+    if let (true, Some(last), Some(&close)) = (ids.len() > context, row.last_mut(), ids.last()) {
+        *last = close;
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_filled_or_cut_and_stays_closed() {
+        assert_eq!(fitted(&[7, 1, 8], 5), [7, 1, 8, 0, 0]);
+        assert_eq!(fitted(&[7, 1, 2, 3, 8], 3), [7, 1, 8]);
+        assert_eq!(fitted(&[7, 1, 8], 3), [7, 1, 8]);
+        assert_eq!(fitted(&[], 2), [0, 0]);
+    }
+
+    #[test]
+    fn a_tokenizer_that_does_not_fit_is_refused() {
+        let mut sizes = model::Config::preset("tiny").unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let captioner = root.join("examples/models/captioner/tokenizer.json");
+        let words = Words::open(Some(&captioner), &sizes).unwrap();
+        let ids = words.ids(&["a cat", "a cat on a house"]).unwrap();
+        assert_eq!(ids.len(), 2 * sizes.ctx_len);
+        assert!(ids[0] != 0 && ids[sizes.ctx_len - 1] == 0);
+        sizes.vocab_size = 54;
+        let error = |file: Option<&Path>| {
+            format!("{:#}", Words::open(file, &sizes).err().expect("an error"))
+        };
+        assert!(error(None).contains("has 54 ids; CLIP's tokenizer gives 49408"));
+        assert!(error(Some(&captioner)).contains("tokenizer.json gives 3000"));
+        assert!(error(Some(&root.join("Cargo.toml"))).contains("is not a tokenizer.json"));
+    }
+}
