@@ -169,10 +169,7 @@ fn embed_texts(
     normalize: bool,
 ) -> Result<Vec<Embedding>> {
     let words: Vec<&str> = texts.iter().filter_map(|(_, text)| text.as_deref()).collect();
-    let mut made = match words.is_empty() {
-        true => Vec::new().into_iter(),
-        false => clip::rows(&embedder.texts(&words)?, normalize)?.into_iter(),
-    };
+    let mut made = clip::rows(&embedder.texts(&words)?, normalize)?.into_iter();
     let rows = texts.iter().map(|(key, text)| Embedding {
         key: key.clone(),
         modality: "text",
@@ -279,7 +276,7 @@ fn for_batches(
 /// The texts of one column over a whole dataset.
 struct Column {
     name: String,
-    cosines: Vec<f32>,
+    cosines: Vec<f64>,
     missing: u64,
 }
 
@@ -349,19 +346,16 @@ fn cosines(
     embedder: &Embedder,
     pictures: &[Option<Vec<f32>>],
     texts: &[Vec<Option<String>>],
-) -> Result<Vec<Vec<Option<f32>>>> {
+) -> Result<Vec<Vec<Option<f64>>>> {
     let kept = kept(pictures);
     let words: Vec<&str> = texts.iter().flatten().filter_map(Option::as_deref).collect();
-    if kept.is_empty() || words.is_empty() {
-        return Ok(texts.iter().map(|row| vec![None; row.len()]).collect());
-    }
     let mut images = clip::rows(&embedder.images(&kept)?, true)?.into_iter();
     let mut words = clip::rows(&embedder.texts(&words)?, true)?.into_iter();
     let rows = pictures.iter().zip(texts).map(|(picture, texts)| {
         let image = picture.as_ref().and_then(|_| images.next());
         let cosine = |text: &Option<String>| {
             let text = text.as_ref().and_then(|_| words.next());
-            Some(image.as_ref()?.iter().zip(&text?).map(|(a, b)| a * b).sum())
+            Some(clip::cosine(image.as_ref()?, &text?))
         };
         texts.iter().map(cosine).collect()
     });
@@ -372,14 +366,14 @@ fn table(columns: &mut [Column]) -> Table {
     let mut table = Table::new();
     table.set_header(["text", "pairs", "mean", "5 %", "median", "95 %", "without"]);
     for Column { name, cosines, missing } in columns {
-        cosines.sort_by(f32::total_cmp);
+        cosines.sort_by(f64::total_cmp);
         let at = |share: f64| match cosines.len() {
             0 => "-".to_owned(),
             n => format!("{:.3}", cosines[((n - 1) as f64 * share).round() as usize]),
         };
         let mean = match cosines.len() {
             0 => "-".to_owned(),
-            n => format!("{:.3}", cosines.iter().map(|&c| f64::from(c)).sum::<f64>() / n as f64),
+            n => format!("{:.3}", cosines.iter().sum::<f64>() / n as f64),
         };
         table.add_row([
             name.clone(),

@@ -7,6 +7,7 @@ use rayon::iter::IntoParallelRefIterator;
 use rayon::iter::ParallelIterator;
 
 use super::Embedder;
+use super::cosine;
 use super::rows;
 use crate::decode::Limits;
 use crate::sample::Fit;
@@ -17,10 +18,6 @@ pub struct Judge {
     embedder: Embedder,
     batch: usize,
 }
-
-/// Decimals of a cosine that are kept: the sums of a batch of another size differ behind them, and
-/// same input is to give the same bytes.
-const DECIMALS: f32 = 1e4;
 
 impl Judge {
     /// One that embeds so many pictures at once.
@@ -66,13 +63,10 @@ impl Judge {
             })
             .collect();
         let mut fits = vec![[None; 3]; seen.len()];
-        if !texts.is_empty() {
-            let words: Vec<&str> = texts.iter().map(|(_, _, text)| *text).collect();
-            let embedded = rows(&self.embedder.texts(&words)?, true)?;
-            for ((row, which, _), text) in texts.iter().zip(&embedded) {
-                let cosine: f32 = text.iter().zip(&pictures[*row]).map(|(a, b)| a * b).sum();
-                fits[*row][*which] = Some((cosine * DECIMALS).round() / DECIMALS);
-            }
+        let words: Vec<&str> = texts.iter().map(|(_, _, text)| *text).collect();
+        let embedded = rows(&self.embedder.texts(&words)?, true)?;
+        for ((row, which, _), text) in texts.iter().zip(&embedded) {
+            fits[*row][*which] = Some(cosine(text, &pictures[*row]) as f32);
         }
         let model = self.label();
         for (i, [raw, synthetic, generated]) in seen.into_iter().zip(fits) {

@@ -106,6 +106,9 @@ impl Embedder {
     /// # Errors
     /// When a picture has another size.
     pub fn images(&self, pictures: &[Vec<f32>]) -> Result<Tensor> {
+        if pictures.is_empty() {
+            return self.nothing();
+        }
         let side = self.config.input_size;
         let shape = (pictures.len(), 3, side, side);
         let pixels = Tensor::from_vec(pictures.concat(), shape, &self.device)
@@ -122,6 +125,9 @@ impl Embedder {
     /// # Errors
     /// When a text cannot be split into ids, which CLIP's tokenizer always can.
     pub fn texts(&self, texts: &[&str]) -> Result<Tensor> {
+        if texts.is_empty() {
+            return self.nothing();
+        }
         let mut places = HashMap::new();
         let mut distinct = Vec::new();
         let rows: Vec<u32> = texts
@@ -138,6 +144,19 @@ impl Embedder {
         let rows = Tensor::from_vec(rows, texts.len(), &self.device)?;
         Ok(self.model.encode_text(&ids)?.index_select(&rows, 0)?)
     }
+
+    /// (0, D)
+    fn nothing(&self) -> Result<Tensor> {
+        Ok(Tensor::zeros((0, self.dimension()), DType::F32, &self.device)?)
+    }
+}
+
+/// The cosine of two embeddings of length 1, with the four decimals that do not depend on how many
+/// others were in their batch: same input is to give the same bytes.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    const DECIMALS: f64 = 1e4;
+    let product: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    (product * DECIMALS).round() / DECIMALS
 }
 
 /// Rows of (B, D), of length 1 each where `normalize` says so.
@@ -145,6 +164,9 @@ impl Embedder {
 /// # Errors
 /// When there is no such shape.
 pub fn rows(embeddings: &Tensor, normalize: bool) -> Result<Vec<Vec<f32>>> {
+    if embeddings.elem_count() == 0 {
+        return Ok(Vec::new());
+    }
     let embeddings = match normalize {
         true => model::normalized(embeddings)?,
         false => embeddings.clone(),

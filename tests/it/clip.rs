@@ -157,6 +157,15 @@ fn a_picture_that_cannot_be_embedded_keeps_its_row() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 embeddings by model.safetensors@"));
     let found = embeddings(&out);
     assert_eq!(found.iter().map(|row| row.2.is_some()).collect::<Vec<_>>(), [true, false]);
+
+    fs::remove_file(images.join("a.png")).unwrap();
+    let output =
+        with_weights("embed").arg("--images").arg(&images).arg("-o").arg(&out).output().unwrap();
+    succeeded(&output);
+    assert_eq!(embeddings(&out).iter().filter(|row| row.2.is_none()).count(), 1);
+    let output = with_weights("similarity").arg(&images).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--text-column"), "{output:?}");
 }
 
 #[test]
