@@ -273,11 +273,54 @@ fn for_batches(
     }
 }
 
-/// The texts of one column over a whole dataset.
+/// The texts of one column over a whole dataset. Cosines have four decimals, so counting each value
+/// gives exact quantiles in memory that does not grow.
 struct Column {
     name: String,
-    cosines: Vec<f64>,
+    counts: Vec<u64>,
     missing: u64,
+}
+
+/// Values of a cosine on either side of zero.
+const STEPS: f64 = 1e4;
+
+impl Column {
+    fn new(name: &str) -> Column {
+        Column { name: name.to_owned(), counts: vec![0; 2 * STEPS as usize + 1], missing: 0 }
+    }
+
+    fn push(&mut self, cosine: Option<f64>) {
+        match cosine {
+            Some(cosine) => {
+                let place = ((cosine + 1.0) * STEPS).round().clamp(0.0, 2.0 * STEPS);
+                self.counts[place as usize] += 1;
+            }
+            None => self.missing += 1,
+        }
+    }
+
+    fn pairs(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    fn values(&self) -> impl Iterator<Item = (f64, u64)> {
+        self.counts.iter().enumerate().map(|(place, &count)| (place as f64 / STEPS - 1.0, count))
+    }
+
+    fn mean(&self) -> Option<f64> {
+        let pairs = self.pairs();
+        let sum: f64 = self.values().map(|(value, count)| value * count as f64).sum();
+        (pairs > 0).then(|| sum / pairs as f64)
+    }
+
+    fn quantile(&self, share: f64) -> Option<f64> {
+        let before = (self.pairs().checked_sub(1)? as f64 * share).round() as u64;
+        let mut seen = 0;
+        self.values().find_map(|(value, count)| {
+            seen += count;
+            (seen > before).then_some(value)
+        })
+    }
 }
 
 impl Similarity {
@@ -287,10 +330,7 @@ impl Similarity {
         let started = Instant::now();
         let source = dataset(&self.input, None)?;
         let names = self.columns(&source)?;
-        let mut columns: Vec<Column> = names
-            .iter()
-            .map(|name| Column { name: name.clone(), cosines: Vec::new(), missing: 0 })
-            .collect();
+        let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
         for_batches(&source, self.weights.batch, self.limit, |items| {
             let texts: Vec<Vec<Option<String>>> =
                 items.iter().map(|item| texts_of(item, &source, &names)).collect();
@@ -299,17 +339,14 @@ impl Similarity {
             for (key, row) in keys.iter().zip(fits) {
                 let mut line = serde_json::Map::from_iter([("key".to_owned(), json!(key))]);
                 for (column, cosine) in columns.iter_mut().zip(row) {
-                    match cosine {
-                        Some(cosine) => column.cosines.push(cosine),
-                        None => column.missing += 1,
-                    }
+                    column.push(cosine);
                     line.insert(column.name.clone(), json!(cosine));
                 }
                 println!("{}", serde_json::Value::Object(line));
             }
             Ok(())
         })?;
-        eprintln!("{}", table(&mut columns));
+        eprintln!("{}", table(&columns));
         eprintln!("{} in {:.1} s", embedder.label(), started.elapsed().as_secs_f64());
         Ok(())
     }
@@ -362,28 +399,41 @@ fn cosines(
     Ok(rows.collect())
 }
 
-fn table(columns: &mut [Column]) -> Table {
+fn table(columns: &[Column]) -> Table {
     let mut table = Table::new();
     table.set_header(["text", "pairs", "mean", "5 %", "median", "95 %", "without"]);
-    for Column { name, cosines, missing } in columns {
-        cosines.sort_by(f64::total_cmp);
-        let at = |share: f64| match cosines.len() {
-            0 => "-".to_owned(),
-            n => format!("{:.3}", cosines[((n - 1) as f64 * share).round() as usize]),
-        };
-        let mean = match cosines.len() {
-            0 => "-".to_owned(),
-            n => format!("{:.3}", cosines.iter().sum::<f64>() / n as f64),
-        };
+    let shown = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    for column in columns {
         table.add_row([
-            name.clone(),
-            cosines.len().to_string(),
-            mean,
-            at(0.05),
-            at(0.5),
-            at(0.95),
-            missing.to_string(),
+            column.name.clone(),
+            column.pairs().to_string(),
+            shown(column.mean()),
+            shown(column.quantile(0.05)),
+            shown(column.quantile(0.5)),
+            shown(column.quantile(0.95)),
+            column.missing.to_string(),
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_counted_cosines_are_those_of_the_sorted_ones() {
+        let mut column = Column::new("text");
+        assert_eq!((column.mean(), column.quantile(0.5)), (None, None));
+        for i in [3, 1, 2, 0, 4] {
+            column.push(Some(f64::from(i) / 10.0));
+        }
+        column.push(None);
+        assert_eq!((column.pairs(), column.missing), (5, 1));
+        let near = |found: Option<f64>, wanted: f64| (found.unwrap() - wanted).abs() < 1e-9;
+        assert!(near(column.mean(), 0.2) && near(column.quantile(0.5), 0.2));
+        assert!(near(column.quantile(0.0), 0.0) && near(column.quantile(1.0), 0.4));
+        column.push(Some(1.00001));
+        assert!(near(column.quantile(1.0), 1.0));
+    }
 }
