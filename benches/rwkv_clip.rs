@@ -122,7 +122,7 @@ impl Parts {
     }
 }
 
-/// Forward, loss, backward, clip and AdamW, clamp: what one step of training is.
+/// Forward, loss, backward, clip and AdamW: what one step of training is.
 fn step(
     model: &RwkvClip,
     optimizer: &mut AdamW,

@@ -1,5 +1,6 @@
 //! `recaption embed` and `recaption similarity`: a checkpoint over a dataset, outside of a run.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -90,9 +91,13 @@ pub(super) struct Similarity {
     limit: Option<u64>,
 }
 
+/// Rows of a batch at most: 2.5 GB of pictures of 224 pixels.
+const MOST: usize = 4_096;
+
 impl Weights {
     fn open(&self) -> Result<Embedder> {
-        ensure!(self.batch > 0, "--batch is 0; nothing would be embedded");
+        let batch = self.batch;
+        ensure!((1..=MOST).contains(&batch), "--batch is {batch}; 1 to {MOST} is possible");
         Embedder::open(&clip::Config {
             checkpoint: Some(self.checkpoint.clone()),
             model_config: self.model_config.clone(),
@@ -110,7 +115,11 @@ impl Embed {
         }
         let embedder = self.weights.open()?;
         let precision = if self.f16 { Precision::F16 } else { Precision::F32 };
-        let mut out = Embeddings::create(&self.output, embedder.dimension(), precision)?;
+        let about = HashMap::from([
+            ("recaption.checkpoint".to_owned(), embedder.label().to_string()),
+            ("recaption.normalized".to_owned(), (!self.no_normalize).to_string()),
+        ]);
+        let mut out = Embeddings::create(&self.output, embedder.dimension(), precision, about)?;
         let mut made = (0, 0);
         if let Some(images) = &self.images {
             let source = dataset(std::slice::from_ref(images), None)?;
@@ -125,7 +134,10 @@ impl Embed {
             match is_lines(texts) {
                 true => for_lines(Path::new(texts), self.weights.batch, &mut push)?,
                 false => {
-                    let source = dataset(std::slice::from_ref(texts), self.text_column.as_deref())?;
+                    let source = dataset(std::slice::from_ref(texts), self.text_column.as_deref());
+                    let source = source.context(
+                        "--texts takes a dataset with pictures, or a .txt file with a text a line",
+                    )?;
                     for_batches(&source, self.weights.batch, None, |items| {
                         push(items.into_iter().map(|item| (item.key, item.text_raw)).collect())
                     })?;
@@ -222,9 +234,10 @@ fn for_lines(
     let what = || format!("cannot read {}", path.display());
     let mut lines = BufReader::new(File::open(path).with_context(what)?).lines().enumerate();
     loop {
-        let mut texts = Vec::with_capacity(batch);
+        let mut texts = Vec::new();
         for (number, line) in lines.by_ref().take(batch) {
-            texts.push(((number + 1).to_string(), Some(line.with_context(what)?)));
+            let line = line.with_context(|| format!("line {}", number + 1)).with_context(what)?;
+            texts.push(((number + 1).to_string(), Some(line)));
         }
         if texts.is_empty() {
             return Ok(());
@@ -352,15 +365,20 @@ impl Similarity {
     }
 
     fn columns(&self, source: &Source) -> Result<Vec<String>> {
-        if !self.text_column.is_empty() {
-            return Ok(self.text_column.clone());
-        }
         let plan = source.plan();
         let recognised = plan.mapping.text.clone();
         let of_run = ["text_raw", "text_synthetic", "text_generated"];
         let is_known = |name: &str| {
             recognised.as_deref() == Some(name) || plan.extra.iter().any(|c| c.name == name)
         };
+        if let Some(name) = self.text_column.iter().find(|name| !is_known(name)) {
+            let others = plan.extra.iter().map(|column| column.name.clone());
+            let names: Vec<String> = recognised.into_iter().chain(others).collect();
+            bail!("no column {name}; there are {}", names.join(", "));
+        }
+        if !self.text_column.is_empty() {
+            return Ok(self.text_column.clone());
+        }
         if of_run.iter().all(|name| is_known(name)) {
             return Ok(of_run.map(str::to_owned).into());
         }

@@ -88,6 +88,11 @@ impl Cli {
 
     /// Does what was asked and says how it went.
     pub fn run(self) -> ExitCode {
+        if !matches!(self.command, Command::Refine(_) | Command::Demo { .. }) {
+            // `recaption why ... | head` ends with `head`, as other tools do; a run goes on.
+            // SAFETY: sets the disposition of a signal, before any other thread is there.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        }
         match self.command.run() {
             Ok(outcome) => outcome.exit_code(),
             Err(error) => outcome::failed(&error),

@@ -20,7 +20,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// One that embeds so many pictures at once.
+    /// One that embeds so many pictures at once; 0 counts as 1.
     pub fn new(embedder: Embedder, batch: usize) -> Judge {
         Judge { embedder, batch: batch.max(1) }
     }

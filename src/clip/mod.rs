@@ -151,7 +151,7 @@ impl Embedder {
     }
 }
 
-/// The cosine of two embeddings of length 1, with the four decimals that do not depend on how many
+/// The cosine of two embeddings of length 1 (D numbers each), with the four decimals that do not depend on how many
 /// others were in their batch: same input is to give the same bytes.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     const DECIMALS: f64 = 1e4;
@@ -159,7 +159,10 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     (product * DECIMALS).round() / DECIMALS
 }
 
-/// Rows of (B, D), of length 1 each where `normalize` says so.
+/// The embeddings one by one, of length 1 each where `normalize` says so.
+///
+/// # Shapes
+/// (B, D) -> B times D numbers
 ///
 /// # Errors
 /// When there is no such shape.

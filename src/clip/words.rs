@@ -16,6 +16,9 @@ pub(super) struct Words {
     context: usize,
 }
 
+/// In no vocabulary; a tokenizer that fails here would end a run at some text.
+const UNHEARD_OF: &str = "\u{13000}\u{2FA1D} qzxj";
+
 enum Kind {
     Clip(&'static Tokenizer),
     File(Box<tokenizers::Tokenizer>),
@@ -41,9 +44,16 @@ impl Words {
             }
             Some(path) => {
                 let shown = path.display();
-                let tokenizer = tokenizers::Tokenizer::from_file(path)
+                let mut tokenizer = tokenizers::Tokenizer::from_file(path)
                     .map_err(|e| anyhow!("{shown} is not a tokenizer.json: {e}"))?;
-                let ids = tokenizer.get_vocab_size(true);
+                // Cut and filled here, to the model's context and not to another model's.
+                tokenizer.with_padding(None);
+                tokenizer.with_truncation(None).map_err(|e| anyhow!("{shown}: {e}"))?;
+                tokenizer.encode(UNHEARD_OF, true).map_err(|e| {
+                    anyhow!("{shown} cannot split every text ({e}); it needs an unknown token")
+                })?;
+                let largest = tokenizer.get_vocab(true).into_values().max();
+                let ids = largest.map_or(0, |id| id as usize + 1);
                 (Kind::File(Box::new(tokenizer)), ids, shown.to_string())
             }
         };
@@ -60,9 +70,12 @@ impl Words {
             match &self.kind {
                 Kind::Clip(tokenizer) => all.extend(tokenizer.context(text)),
                 Kind::File(tokenizer) => {
-                    let encoding = tokenizer
-                        .encode(*text, true)
-                        .map_err(|e| anyhow!("a text cannot be split into ids: {e}"))?;
+                    let encoding = tokenizer.encode(*text, true);
+                    let encoding = encoding.map_err(|e| {
+                        anyhow!(
+                            "the tokenizer cannot split {text:?}: {e}; has it an unknown token?"
+                        )
+                    })?;
                     all.extend(fitted(encoding.get_ids(), self.context));
                 }
             }

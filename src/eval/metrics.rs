@@ -54,7 +54,7 @@ pub fn mean_per_class(logits: &Tensor, targets: &[usize]) -> Result<f64> {
 
 fn right(logits: &Tensor, targets: &[usize]) -> Result<Vec<bool>> {
     let (samples, classes) = logits.dims2()?;
-    ensure!(samples > 0, "there are no samples to judge");
+    ensure!(samples > 0 && classes > 0, "{samples} samples of {classes} classes: nothing to judge");
     ensure!(samples == targets.len(), "{samples} rows of logits, {} targets", targets.len());
     let logits = rows(logits, "logit")?;
     let mut right = Vec::with_capacity(samples);

@@ -16,7 +16,8 @@ use anyhow::ensure;
 use candle_core::DType;
 use candle_core::Device;
 use candle_core::Tensor;
-use candle_core::pickle;
+use candle_core::pickle::PthTensors;
+use candle_core::pickle::TensorInfo;
 use candle_nn::VarBuilder;
 
 use super::Config;
@@ -63,9 +64,31 @@ pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
 /// candle's reader counts on well-formed pickles and panics on some others: that is an error of the
 /// file.
 fn read_pickle(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    catch_unwind(AssertUnwindSafe(|| pickle::read_all(path)))
-        .map_err(|_| anyhow!("the table of tensors is damaged"))?
-        .map_err(Into::into)
+    let read = || {
+        let file = PthTensors::new(path, None)?;
+        let infos = file.tensor_infos();
+        ensure_held(infos.values(), std::fs::metadata(path)?.len())?;
+        let tensors = infos.keys().map(|name| {
+            let tensor = file.get(name)?.with_context(|| format!("{name} is gone"))?;
+            Ok((name.clone(), tensor))
+        });
+        tensors.collect()
+    };
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| anyhow!("the table of tensors is damaged"))?
+}
+
+/// What a table claims is allocated before it is read: tensors larger than their file are a lie.
+fn ensure_held<'a>(infos: impl Iterator<Item = &'a TensorInfo>, file: u64) -> Result<()> {
+    let mut total = 0u64;
+    for info in infos {
+        let mut dims = info.layout.dims().iter();
+        let numbers = dims.try_fold(1u64, |all, &dim| all.checked_mul(dim as u64));
+        let bytes = numbers.and_then(|n| n.checked_mul(info.dtype.size_in_bytes() as u64));
+        let sum = bytes.and_then(|bytes| total.checked_add(bytes)).filter(|&sum| sum <= file);
+        let dims = info.layout.dims();
+        total = sum.with_context(|| format!("{} {dims:?} is larger than its file", info.name))?;
+    }
+    Ok(())
 }
 
 fn read_safetensors(path: &Path) -> Result<Vec<(String, Tensor)>> {
@@ -91,7 +114,7 @@ pub fn check(tensors: &HashMap<String, Tensor>, config: &Config) -> Result<()> {
             named.shape.dims()
         );
         ensure!(tensor.dtype().is_float(), "the tensor {name} is of {:?}", tensor.dtype());
-        // A sum of absolute values is finite when all are, and costs one pass.
+        // A sum of absolute values, in f64, is finite when all of them are.
         let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
         ensure!(sum.is_finite(), "the tensor {name} has numbers that are not finite");
     }

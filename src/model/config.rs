@@ -103,6 +103,10 @@ fn bf16() -> String {
 const LARGEST_INPUT: usize = 4_096;
 /// Of any other size.
 const LARGEST: usize = 1 << 20;
+/// Blocks of a tower at most.
+const DEEPEST: usize = 1_024;
+/// What `precision` can be.
+const PRECISIONS: [&str; 3] = ["bf16", "fp16", "fp32"];
 
 impl Config {
     /// The names [`Config::preset`] knows.
@@ -240,6 +244,15 @@ impl Config {
         for (name, size) in sizes {
             ensure!((1..=LARGEST).contains(&size), "{name} = {size}: 1 to {LARGEST} is possible");
         }
+        for (name, depth) in [("image_depth", self.image_depth), ("n_layer", self.n_layer)] {
+            ensure!(depth <= DEEPEST, "{name} = {depth}: 1 to {DEEPEST} is possible");
+        }
+        let precision = self.precision.as_str();
+        ensure!(
+            PRECISIONS.contains(&precision),
+            "precision {precision:?} is none of {}",
+            PRECISIONS.join(", ")
+        );
         ensure!(self.input_size <= LARGEST_INPUT, "input_size is over {LARGEST_INPUT} pixels");
         let (width, heads) = (self.image_embed_dims, self.image_num_heads);
         ensure!(width % heads == 0, "image_embed_dims {width} does not divide into {heads} heads");

@@ -157,6 +157,10 @@ pub fn resize_positions(
     rows: usize,
     columns: usize,
 ) -> Result<Tensor> {
+    let (_, there, _) = positions.dims3()?;
+    if there != grid * grid || there == 0 {
+        candle_core::bail!("{there} positions are not a grid of {grid} x {grid}");
+    }
     if (rows, columns) == (grid, grid) {
         return Ok(positions.clone());
     }

@@ -27,7 +27,7 @@ const LOGIT_SCALE: f64 = 2.659_260_036_932_778;
 /// divides by zero there).
 ///
 /// # Errors
-/// When a tensor cannot be made: memory.
+/// None in practice: every official name has its values.
 pub fn initial(config: &Config, seed: u64) -> Result<HashMap<String, Tensor>> {
     let mut random = StdRng::seed_from_u64(seed);
     let tensors = names::all(config).into_iter().map(|named| {
@@ -35,7 +35,8 @@ pub fn initial(config: &Config, seed: u64) -> Result<HashMap<String, Tensor>> {
             .with_context(|| format!("no initial values for {}", named.name))?;
         let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
         let mut tensor = Tensor::from_vec(values, named.shape.clone(), &Device::Cpu)?;
-        if config.precision == "bf16" && named.name.starts_with("text_model.") {
+        let is_rounded = config.text_initialization && config.precision == "bf16";
+        if is_rounded && named.name.starts_with("text_model.") {
             tensor = tensor.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
         }
         Ok((named.name, tensor))

@@ -19,6 +19,7 @@ pub mod names;
 mod text;
 
 use anyhow::Context;
+use candle_core::DType;
 use candle_core::Device;
 use candle_core::Result;
 use candle_core::Tensor;
@@ -83,8 +84,12 @@ impl RwkvClip {
     /// The model over the tensors of `vb`, under the official names.
     ///
     /// # Errors
-    /// The first tensor that is missing or has another shape.
+    /// The first tensor that is missing or has another shape; a dtype other than F32 and F64, since the
+    /// operator and the norms need them and mixed precision is not there yet.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<RwkvClip> {
+        if !matches!(vb.dtype(), DType::F32 | DType::F64) {
+            candle_core::bail!("the model runs in F32 or F64, not in {:?}", vb.dtype());
+        }
         Ok(RwkvClip {
             image: ImageTower::new(config, vb.pp("image_model"))?,
             text: TextTower::new(config, vb.pp("text_model"))?,
@@ -115,7 +120,10 @@ impl RwkvClip {
         self.text.encode(tokens)
     }
 
-    /// exp(logit_scale), the factor on cosines: a scalar.
+    /// exp(logit_scale), the factor on cosines.
+    ///
+    /// # Shapes
+    /// -> scalar
     ///
     /// # Errors
     /// None of its own.

@@ -172,7 +172,11 @@ pub fn run(
             None => sink.write(described.flatten(), todo, progress, stop, finished),
             Some(judge) => {
                 let batches = Batches::new(described.flatten(), judge.batch());
-                let judged = batches.map(|batch| stages::judge(judge, batch));
+                // Counted as describing: it is the last that is said of a row, and rejects none.
+                let judged = batches.map(|batch| {
+                    let rows = batch.len();
+                    progress.during(Stage::Describe, rows, || stages::judge(judge, batch))
+                });
                 sink.write(judged.flatten(), todo, progress, stop, finished)
             }
         }

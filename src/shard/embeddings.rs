@@ -1,5 +1,6 @@
 //! Parquet files of embeddings: key, modality, embedding.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +24,9 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
 use crate::atomic_file::AtomicFile;
+
+/// Rows of a group, which are held in memory: 25 MB of 640 numbers each.
+const ROW_GROUP: usize = 10_000;
 
 /// How numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,26 +56,33 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// Begins a file of embeddings of so many numbers.
+    /// Begins a file of embeddings of so many numbers; `about` goes into the metadata of its schema.
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn create(path: &Path, dimension: usize, precision: Precision) -> Result<Embeddings> {
+    pub fn create(
+        path: &Path,
+        dimension: usize,
+        precision: Precision,
+        about: HashMap<String, String>,
+    ) -> Result<Embeddings> {
         let number = match precision {
             Precision::F32 => DataType::Float32,
             Precision::F16 => DataType::Float16,
         };
         let item = Arc::new(Field::new("item", number, true));
         let size = i32::try_from(dimension).context("an embedding of too many numbers")?;
-        let schema = Arc::new(Schema::new(vec![
+        let columns = vec![
             Field::new("key", DataType::Utf8, false),
             Field::new("modality", DataType::Utf8, false),
             Field::new("embedding", DataType::FixedSizeList(item, size), true),
-        ]));
+        ];
+        let schema = Arc::new(Schema::new(columns).with_metadata(about));
         // Embeddings do not compress, and no dictionary fits them.
         let properties = WriterProperties::builder()
             .set_compression(Compression::UNCOMPRESSED)
             .set_dictionary_enabled(false)
+            .set_max_row_group_row_count(Some(ROW_GROUP))
             .build();
         let file = AtomicFile::open(path)?;
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;

@@ -106,7 +106,7 @@ wide! {
     fn relu_squares<T: Real>(x: &[T], out: &mut [T]) {
         for (out, &x) in out.iter_mut().zip(x) {
             // Not a maximum, which would make zero of what is not a number.
-            let x = if x > T::zero() { x } else { T::zero() * x };
+            let x = if x < T::zero() { T::zero() } else { x };
             *out = x * x;
         }
     }

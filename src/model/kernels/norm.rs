@@ -41,6 +41,10 @@ pub(crate) fn group_norm_gate(
     apply3(GroupNormGate { width, group: width / heads, eps }, y, g, affine)
 }
 
+/// Rows whose share of a parameter's gradient is summed by one thread. Shares are added in the order of
+/// the rows: how many threads there are changes no bit.
+const BLOCK: usize = 64;
+
 struct LayerNorm {
     width: usize,
     eps: f64,
@@ -85,18 +89,18 @@ impl Kernel<3> for LayerNorm {
         [dx, dgamma, dbeta]: [&mut [T]; 3],
     ) {
         let c = self.width;
-        let rows = dx.par_chunks_mut(c).zip(x.par_chunks(c)).zip(grad.par_chunks(c));
-        let affine = || vec![T::zero(); 2 * c];
-        let found = rows.with_min_len(ROWS).fold(affine, |mut affine, ((dx, x), grad)| {
-            let (dgamma, dbeta) = affine.split_at_mut(c);
-            norm_row_back(x, gamma, grad, self.eps, dx, dgamma, dbeta);
-            affine
+        let blocks = dx.par_chunks_mut(BLOCK * c).zip(x.par_chunks(BLOCK * c));
+        let found = blocks.zip(grad.par_chunks(BLOCK * c)).map(|((dx, x), grad)| {
+            let (mut dgamma, mut dbeta) = (vec![T::zero(); c], vec![T::zero(); c]);
+            let rows = dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(grad.chunks_exact(c));
+            for ((dx, x), grad) in rows {
+                norm_row_back(x, gamma, grad, self.eps, dx, &mut dgamma, &mut dbeta);
+            }
+            (dgamma, dbeta)
         });
-        for part in found.collect::<Vec<_>>() {
-            let (gamma, beta) = part.split_at(c);
-            add_all(dgamma, [gamma.to_vec()]);
-            add_all(dbeta, [beta.to_vec()]);
-        }
+        let (gammas, betas): (Vec<_>, Vec<_>) = found.unzip();
+        add_all(dgamma, gammas);
+        add_all(dbeta, betas);
     }
 
     fn twin(&self, [x, gamma, beta]: [&Tensor; 3]) -> Result<Tensor> {
@@ -145,17 +149,19 @@ impl Kernel<3> for GroupNormGate {
     ) {
         let (c, n) = (self.width, self.group);
         let (gamma, beta) = affine.split_at(c);
-        let rows = dy.par_chunks_mut(c).zip(dg.par_chunks_mut(c));
-        let rows = rows.zip(y.par_chunks(c)).zip(g.par_chunks(c)).zip(grad.par_chunks(c));
-        let none = || vec![T::zero(); 2 * c];
-        let found = rows.with_min_len(ROWS).fold(none, |mut found, ((((dy, dg), y), g), grad)| {
+        let block = BLOCK * c;
+        let blocks = dy.par_chunks_mut(block).zip(dg.par_chunks_mut(block));
+        let blocks = blocks.zip(y.par_chunks(block)).zip(g.par_chunks(block));
+        let found = blocks.zip(grad.par_chunks(block)).map(|((((dy, dg), y), g), grad)| {
+            let mut found = vec![T::zero(); 2 * c];
             let (dgamma, dbeta) = found.split_at_mut(c);
-            for at in (0..c).step_by(n) {
-                let head = at..at + n;
+            // Heads of all rows, one after the other.
+            for at in (0..y.len()).step_by(n) {
+                let (head, of_row) = (at..at + n, at % c..at % c + n);
                 let (dy, dg) = (&mut dy[head.clone()], &mut dg[head.clone()]);
-                let (y, g, grad) = (&y[head.clone()], &g[head.clone()], &grad[head.clone()]);
-                let (gamma, beta) = (&gamma[head.clone()], &beta[head.clone()]);
-                let (dgamma, dbeta) = (&mut dgamma[head.clone()], &mut dbeta[head]);
+                let (y, g, grad) = (&y[head.clone()], &g[head.clone()], &grad[head]);
+                let (gamma, beta) = (&gamma[of_row.clone()], &beta[of_row.clone()]);
+                let (dgamma, dbeta) = (&mut dgamma[of_row.clone()], &mut dbeta[of_row]);
                 norm_gate_head_back(y, g, gamma, beta, grad, self.eps, dy, dg, dgamma, dbeta);
             }
             found
@@ -265,6 +271,25 @@ mod tests {
     use super::*;
     use crate::model::kernels::tests::agrees;
     use crate::model::kernels::tests::numbers;
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let inputs = [numbers((400, 24), 1), numbers(24, 2), numbers(24, 3)];
+        let gradient = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let vars = inputs.each_ref().map(|x| {
+                let x = x.to_dtype(candle_core::DType::F32).unwrap();
+                candle_core::Var::from_tensor(&x).unwrap()
+            });
+            pool.install(|| {
+                let [x, gamma, beta] = vars.each_ref().map(|v| v.as_tensor());
+                let y = layer_norm(x, gamma, beta, 1e-5).unwrap();
+                let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                grads.get(gamma).unwrap().to_vec1::<f32>().unwrap()
+            })
+        };
+        assert_eq!(gradient(1), gradient(5));
+    }
 
     #[test]
     fn norms_agree_with_their_twins() {

@@ -96,6 +96,10 @@ fn truncated_and_foreign_files_are_errors_wherever_they_end() {
         fs::write(&path, b"PK\x03\x04 this is no checkpoint at all").unwrap();
         assert!(error(&path, &config()).contains("cannot be read as a checkpoint"));
     }
+    // Made by torch of one number that is expanded to 2^40.
+    let larger =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/model/larger_than_its_file.pt");
+    assert!(error(&larger, &config()).contains("is larger than its file"));
     let missing = scratch.path().join("none.pt");
     assert!(error(&missing, &config()).contains("cannot read"));
     assert!(error(scratch.path(), &config()).contains("is not a file"));

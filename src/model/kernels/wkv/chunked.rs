@@ -9,12 +9,14 @@ use candle_core::D;
 use candle_core::Result;
 use candle_core::Tensor;
 
+use super::Wkv;
+
 /// Tokens of a chunk, unless told otherwise: the length the literature uses for sub-chunks.
 pub(crate) const CHUNK: usize = 16;
 
-/// The strongest decay of a token, as a logarithm: what is left, 4e-18, is nothing beside what the
+/// The strongest decay of a token, minus its logarithm: what is left, 4e-18, is nothing beside what the
 /// next token adds, while sums of larger numbers would lose the small differences in f32.
-const STRONGEST: f64 = -40.0;
+const STRONGEST: f64 = 40.0;
 
 /// The operator in chunks of so many tokens; [`wkv`](super::wkv) runs it where there is no kernel.
 ///
@@ -33,7 +35,11 @@ pub fn chunked(
 ) -> Result<Tensor> {
     let (b, t, c) = r.dims3()?;
     let (h, n) = u.dims2()?;
+    Wkv::of(r, [k, v, w], u)?;
     let l = chunk.min(t);
+    if l == 0 {
+        candle_core::bail!("chunks of no tokens");
+    }
     let chunks = t.div_ceil(l);
     // Tokens that fill the last chunk have k = 0 and no decay: they change nothing.
     let split = |x: &Tensor| {
@@ -44,7 +50,8 @@ pub fn chunked(
     let own = bonus.broadcast_mul(&v.reshape((b, t, h, n))?)?.reshape((b, t, c))?;
 
     let (r, k, v) = (split(r)?, split(k)?, split(v)?);
-    let log_decay = split(&w.exp()?.neg()?.maximum(STRONGEST)?)?;
+    // Held before the exponential: behind it the gradient would be zero times infinity.
+    let log_decay = split(&w.minimum(STRONGEST.ln())?.exp()?.neg()?)?;
     let upto = prefix_sums(&log_decay)?; // P: this token's decay included
     let before = upto.sub(&log_decay)?; // E: not included
     let all = upto.narrow(3, l - 1, 1)?; // (B, H, chunks, 1, N)

@@ -43,8 +43,8 @@ use scan::Head;
 /// # Errors
 /// When the shapes do not fit.
 pub fn wkv(r: &Tensor, k: &Tensor, v: &Tensor, w: &Tensor, u: &Tensor) -> Result<Tensor> {
+    let kernel = Wkv::of(r, [k, v, w], u)?;
     let (b, t, c) = r.dims3()?;
-    let kernel = Wkv::of(t, c, u)?;
     let rkvw = Tensor::cat(&[r, k, v, w], 0)?.reshape((4, b, t, c))?;
     apply2(kernel, &rkvw, u)
 }
@@ -58,10 +58,17 @@ struct Wkv {
 }
 
 impl Wkv {
-    fn of(tokens: usize, channels: usize, u: &Tensor) -> Result<Wkv> {
+    fn of(r: &Tensor, others: [&Tensor; 3], u: &Tensor) -> Result<Wkv> {
+        let (_, tokens, channels) = r.dims3()?;
         let (heads, width) = u.dims2()?;
         if heads * width != channels {
             candle_core::bail!("{channels} channels are not {heads} heads of {width}");
+        }
+        if tokens == 0 || channels == 0 {
+            candle_core::bail!("{tokens} tokens of {channels} channels: there is nothing to mix");
+        }
+        if let Some(other) = others.into_iter().find(|other| other.shape() != r.shape()) {
+            candle_core::bail!("r is {:?}, k, v or w {:?}", r.shape(), other.shape());
         }
         Ok(Wkv { tokens, heads, width })
     }
@@ -167,7 +174,10 @@ pub enum Direction {
 }
 
 impl Stream {
-    /// A state that has seen nothing. `u`: (H, N) says the sizes; `batch` is B.
+    /// A state that has seen nothing.
+    ///
+    /// # Shapes
+    /// `u`: (H, N), of which only the sizes are read; `batch` is B
     ///
     /// # Errors
     /// When `u` is no matrix.
@@ -177,7 +187,10 @@ impl Stream {
         Ok(Stream { direction, state })
     }
 
-    /// The state, (B, H, N keys, N values).
+    /// The state.
+    ///
+    /// # Shapes
+    /// (B, H, N keys, N values)
     pub fn state(&self) -> &Tensor {
         &self.state
     }
@@ -198,8 +211,8 @@ impl Stream {
         w: &Tensor,
         u: &Tensor,
     ) -> Result<Tensor> {
+        let kernel = Wkv::of(r, [k, v, w], u)?;
         let (b, t, c) = r.dims3()?;
-        let kernel = Wkv::of(t, c, u)?;
         let (heads, n) = (kernel.heads, kernel.width);
         if self.state.dims() != [b, heads, n, n] {
             candle_core::bail!("a state of {:?} for a batch of {b}", self.state.shape());
@@ -208,7 +221,7 @@ impl Stream {
         let u = u.flatten_all()?.to_vec1::<f32>()?;
         let mut state = self.state.flatten_all()?.to_vec1::<f32>()?;
         let mut by_head = vec![0.0; b * t * c];
-        let heads_of_all = by_head.par_chunks_mut((t * n).max(1)).zip(state.par_chunks_mut(n * n));
+        let heads_of_all = by_head.par_chunks_mut(t * n).zip(state.par_chunks_mut(n * n));
         heads_of_all.enumerate().for_each(|(i, (y, state))| {
             let mut head = Head::gather(&rkvw, t, heads, n, i);
             head.decays();
@@ -254,8 +267,8 @@ mod tests {
 
     const SIZES: [[usize; 4]; 5] =
         [[2, 9, 2, 8], [1, 1, 3, 4], [1, 2, 1, 6], [2, 49, 2, 20], [1, 77, 2, 16]];
-    /// Almost no decay, the usual, almost nothing left after one token.
-    const DECAYS: [f64; 4] = [-12.0, -2.0, 1.0, 6.0];
+    /// Almost no decay, the usual, almost nothing left after one token, nothing at all.
+    const DECAYS: [f64; 5] = [-12.0, -2.0, 1.0, 6.0, 95.0];
 
     #[test]
     fn every_form_computes_the_definition() {
@@ -285,9 +298,10 @@ mod tests {
             for decay in DECAYS {
                 let [r, k, v, w, u] = inputs(b, t, h, n, decay);
                 let rkvw = Tensor::stack(&[r, k, v, w], 0).unwrap();
+                let kernel = || Wkv { tokens: t, heads: h, width: n };
                 agrees(
-                    |[rkvw, u]| apply2(Wkv::of(t, h * n, u)?, rkvw, u),
-                    |[rkvw, u]| Wkv::of(t, h * n, u)?.twin([rkvw, u]),
+                    |[rkvw, u]| apply2(kernel(), rkvw, u),
+                    |[rkvw, u]| kernel().twin([rkvw, u]),
                     [rkvw, u],
                 );
             }
@@ -362,8 +376,15 @@ mod tests {
 
     #[test]
     fn heads_that_do_not_fit_are_an_error() {
-        let [r, k, v, w, _] = inputs(1, 3, 2, 4, 0.0);
+        let [r, k, v, w, _] = inputs(2, 3, 2, 4, 0.0);
         let error = wkv(&r, &k, &v, &w, &numbers((2, 5), 1)).unwrap_err();
         assert!(error.to_string().contains("8 channels are not 2 heads of 5"), "{error}");
+        let u = numbers((2, 4), 1);
+        let error = wkv(&r, &k.narrow(0, 0, 1).unwrap(), &v, &numbers((2, 3, 8), 1), &u);
+        assert!(error.unwrap_err().to_string().contains("k, v or w"));
+        let none = r.narrow(1, 0, 0).unwrap();
+        assert!(wkv(&none, &none, &none, &none, &u).is_err());
+        assert!(chunked(&none, &none, &none, &none, &u, 4).is_err());
+        assert!(chunked(&r, &k, &v, &w, &u, 0).is_err());
     }
 }

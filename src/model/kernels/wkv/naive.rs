@@ -1,6 +1,10 @@
 //! The definition of WKV6, written to be read; tests hold the other forms to it.
 
-/// All slices row-major: `r`, `k`, `v`, `w` (B, T, H N), `u` (H, N); `sizes` is [B, T, H, N].
+/// The operator, number by number.
+///
+/// # Shapes
+/// Slices, row-major: `r`, `k`, `v`, `w`: (B, T, H N), `u`: (H, N); the last argument is [B, T, H, N]
+/// -> (B, T, H N)
 pub fn wkv(
     r: &[f64],
     k: &[f64],

@@ -164,16 +164,20 @@ impl<T: Real> Head<T> {
 }
 
 wide! {
+    /// Where nothing is left it is zero itself, not the least number that the exponential gives: w may
+    /// be so large that the product of both in the gradient would be a number again.
     fn decays<T: Real>(w: &[T], a: &mut [T]) {
         for (a, &w) in a.iter_mut().zip(w) {
-            *a = (T::zero() - Real::exp(w)).exp();
+            let rate = Real::exp(w);
+            *a = if rate > T::from_f64(87.0) { T::zero() } else { (T::zero() - rate).exp() };
         }
     }
 
     /// da/dw = a · -exp(w); `dw` holds the gradient of a at first.
     fn decays_back<T: Real>(w: &[T], a: &[T], dw: &mut [T]) {
         for ((dw, &a), &w) in dw.iter_mut().zip(a).zip(w) {
-            *dw = T::zero() - *dw * a * Real::exp(w);
+            let slope = T::zero() - *dw * a * Real::exp(w);
+            *dw = if a == T::zero() { T::zero() } else { slope };
         }
     }
 
