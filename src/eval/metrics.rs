@@ -10,12 +10,10 @@
 
 use anyhow::Result;
 use anyhow::ensure;
-use candle_core::D;
 use candle_core::DType;
 use candle_core::Tensor;
 
-/// Smallest length that a vector is divided by, as `torch.nn.functional.normalize`.
-const LEAST_NORM: f64 = 1e-12;
+use crate::model;
 
 /// Share of samples whose target has the highest logit.
 ///
@@ -150,14 +148,8 @@ fn before(other: f32, at: usize, value: f32, own: usize) -> bool {
 pub fn classifier(text_features: &Tensor) -> Result<Tensor> {
     let (classes, templates, _) = text_features.dims3()?;
     ensure!(classes > 0 && templates > 0, "{classes} classes with {templates} templates each");
-    let mean = normalised(text_features)?.mean(1)?; // (classes, dim)
-    Ok(normalised(&mean)?.t()?.contiguous()?)
-}
-
-/// Vectors of length one along the last axis.
-fn normalised(vectors: &Tensor) -> Result<Tensor> {
-    let norms = vectors.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(LEAST_NORM)?;
-    Ok(vectors.broadcast_div(&norms)?)
+    let mean = model::normalized(text_features)?.mean(1)?; // (classes, dim)
+    Ok(model::normalized(&mean)?.t()?.contiguous()?)
 }
 
 fn rows(tensor: &Tensor, what: &str) -> Result<Vec<f32>> {

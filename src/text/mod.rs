@@ -8,6 +8,7 @@ pub mod clean;
 pub mod entities;
 pub mod injection;
 pub mod language;
+pub mod mojibake;
 pub mod pii;
 pub mod stem;
 pub mod title;

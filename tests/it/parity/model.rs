@@ -214,10 +214,6 @@ fn ids_of_texts() {
     let cases = fixtures["cases"].as_array().unwrap();
     assert!(!cases.is_empty());
     for case in cases {
-        // Of ftfy, which guesses at broken encodings, only the plain parts are done here.
-        if case["needs_ftfy"] == true {
-            continue;
-        }
         let text = case["text"].as_str().unwrap();
         let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
         assert_eq!(tokenizer.context(text).as_slice(), ids, "{text:?}");
