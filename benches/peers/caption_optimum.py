@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import torch
 from optimum.onnxruntime import ORTModelForVision2Seq
-from PIL import Image
+from pictures import prepare
 from transformers import AutoTokenizer
 
 model, folder = Path(sys.argv[1]), Path(sys.argv[2])
@@ -33,22 +33,6 @@ tokenizer = AutoTokenizer.from_pretrained(model)
 preprocessor = json.loads((model / "preprocessor_config.json").read_text())
 
 
-def prepare(path):
-    size = preprocessor["size"]
-    picture = Image.open(path)
-    if picture.mode in ("RGBA", "LA", "P", "PA"):
-        picture = picture.convert("RGBA")
-        ground = Image.new("RGBA", picture.size, "white")
-        ground.alpha_composite(picture)
-        picture = ground
-    picture = picture.convert("RGB")
-    picture = picture.resize((size["width"], size["height"]), preprocessor["resample"])
-    values = np.asarray(picture, dtype=np.float32) * np.float32(preprocessor["rescale_factor"])
-    mean = np.array(preprocessor["image_mean"], dtype=np.float32)
-    std = np.array(preprocessor["image_std"], dtype=np.float32)
-    return np.ascontiguousarray(((values - mean) / std).transpose(2, 0, 1))
-
-
 def all_captions(tensors):
     ids = []
     for at in range(0, len(tensors), batch):
@@ -57,7 +41,7 @@ def all_captions(tensors):
     return ids
 
 
-tensors = [prepare(path) for path in sorted(folder.iterdir())]
+tensors = [prepare(path, preprocessor) for path in sorted(folder.iterdir())]
 ids = all_captions(tensors)
 started, done = time.perf_counter(), 0
 while time.perf_counter() - started < seconds:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from pictures import prepare
 from tokenizers import Tokenizer
 
 model, folder = Path(sys.argv[1]), Path(sys.argv[2])
@@ -39,22 +39,6 @@ HEADS = config["decoder"]["n_head"]
 WIDTH = config["decoder"]["n_embd"] // HEADS
 PAST = [i.name for i in decoder.get_inputs() if i.name.startswith("past_key_values")]
 OUTPUTS = [o.name for o in decoder.get_outputs()]
-
-
-def prepare(path):
-    size = preprocessor["size"]
-    picture = Image.open(path)
-    if picture.mode in ("RGBA", "LA", "P", "PA"):
-        picture = picture.convert("RGBA")
-        ground = Image.new("RGBA", picture.size, "white")
-        ground.alpha_composite(picture)
-        picture = ground
-    picture = picture.convert("RGB")
-    picture = picture.resize((size["width"], size["height"]), preprocessor["resample"])
-    values = np.asarray(picture, dtype=np.float32) * np.float32(preprocessor["rescale_factor"])
-    mean = np.array(preprocessor["image_mean"], dtype=np.float32)
-    std = np.array(preprocessor["image_std"], dtype=np.float32)
-    return np.ascontiguousarray(((values - mean) / std).transpose(2, 0, 1))
 
 
 def captions(pixels):
@@ -88,7 +72,7 @@ def all_captions(tensors):
     return ids
 
 
-tensors = [prepare(path) for path in sorted(folder.iterdir())]
+tensors = [prepare(path, preprocessor) for path in sorted(folder.iterdir())]
 ids = all_captions(tensors)
 started, done, tokens = time.perf_counter(), 0, 0
 while time.perf_counter() - started < seconds:

@@ -22,6 +22,7 @@ use serde_json::json;
 
 use crate::clip;
 use crate::clip::Embedder;
+use crate::clip::Length;
 use crate::decode::Limits;
 use crate::sample::Item;
 use crate::sample::Picture;
@@ -124,12 +125,17 @@ impl Embed {
         if let Some(images) = &self.images {
             let source = dataset(std::slice::from_ref(images), None)?;
             for_batches(&source, self.weights.batch, None, |items| {
-                self.push(&mut out, &mut made, embed_images(&embedder, items, !self.no_normalize)?)
+                let (keys, pictures) = prepared(&embedder, &items);
+                let embeddings = embedder.images(&pictures, self.length())?;
+                self.push(&mut out, &mut made, rows(keys, "image", embeddings))
             })?;
         }
         if let Some(texts) = &self.texts {
             let mut push = |texts: Vec<(String, Option<String>)>| {
-                self.push(&mut out, &mut made, embed_texts(&embedder, texts, !self.no_normalize)?)
+                let (keys, texts): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+                let texts: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
+                let embeddings = embedder.texts(&texts, self.length())?;
+                self.push(&mut out, &mut made, rows(keys, "text", embeddings))
             };
             match is_lines(texts) {
                 true => for_lines(Path::new(texts), self.weights.batch, &mut push)?,
@@ -151,6 +157,10 @@ impl Embed {
         Ok(())
     }
 
+    fn length(&self) -> Length {
+        if self.no_normalize { Length::Given } else { Length::One }
+    }
+
     fn push(
         &self,
         out: &mut Embeddings,
@@ -163,35 +173,18 @@ impl Embed {
     }
 }
 
-/// Pictures that cannot be embedded keep their place, without numbers; why goes to standard error.
-fn embed_images(embedder: &Embedder, items: Vec<Item>, normalize: bool) -> Result<Vec<Embedding>> {
-    let (keys, prepared) = prepared(embedder, items);
-    let mut made = clip::rows(&embedder.images(&kept(&prepared))?, normalize)?.into_iter();
-    let rows = keys.into_iter().zip(&prepared).map(|(key, picture)| Embedding {
-        key,
-        modality: "image",
-        numbers: picture.as_ref().and_then(|_| made.next()),
-    });
-    Ok(rows.collect())
+/// Rows of the file; those without numbers keep their place.
+fn rows(
+    keys: Vec<String>,
+    modality: &'static str,
+    embeddings: Vec<clip::Embedding>,
+) -> Vec<Embedding> {
+    let rows = keys.into_iter().zip(embeddings);
+    rows.map(|(key, numbers)| Embedding { key, modality, numbers }).collect()
 }
 
-fn embed_texts(
-    embedder: &Embedder,
-    texts: Vec<(String, Option<String>)>,
-    normalize: bool,
-) -> Result<Vec<Embedding>> {
-    let words: Vec<&str> = texts.iter().filter_map(|(_, text)| text.as_deref()).collect();
-    let mut made = clip::rows(&embedder.texts(&words)?, normalize)?.into_iter();
-    let rows = texts.iter().map(|(key, text)| Embedding {
-        key: key.clone(),
-        modality: "text",
-        numbers: text.as_ref().and_then(|_| made.next()),
-    });
-    Ok(rows.collect())
-}
-
-/// Keys, and the pictures as the model is to see them.
-fn prepared(embedder: &Embedder, items: Vec<Item>) -> (Vec<String>, Vec<Option<Vec<f32>>>) {
+/// Keys, and the pictures as the model is to see them; why one cannot be seen goes to standard error.
+fn prepared(embedder: &Embedder, items: &[Item]) -> (Vec<String>, Vec<Option<Vec<f32>>>) {
     let (transform, limits) = (embedder.transform(), Limits::default());
     // An evaluation counts every picture that it is given, small ones too.
     let limits = Limits { min_side: 1, ..limits };
@@ -213,11 +206,7 @@ fn prepared(embedder: &Embedder, items: Vec<Item>) -> (Vec<String>, Vec<Option<V
         }
     };
     let pictures = items.par_iter().map(prepare).collect();
-    (items.into_iter().map(|item| item.key).collect(), pictures)
-}
-
-fn kept(pictures: &[Option<Vec<f32>>]) -> Vec<Vec<f32>> {
-    pictures.iter().flatten().cloned().collect()
+    (items.iter().map(|item| item.key.clone()).collect(), pictures)
 }
 
 /// Whether these are lines and no dataset.
@@ -345,10 +334,10 @@ impl Similarity {
         let names = self.columns(&source)?;
         let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
         for_batches(&source, self.weights.batch, self.limit, |items| {
-            let texts: Vec<Vec<Option<String>>> =
+            let texts: Vec<Vec<Option<&str>>> =
                 items.iter().map(|item| texts_of(item, &source, &names)).collect();
-            let (keys, pictures) = prepared(&embedder, items);
-            let fits = cosines(&embedder, &pictures, &texts)?;
+            let (keys, pictures) = prepared(&embedder, &items);
+            let fits = embedder.fits(&pictures, &texts)?;
             for (key, row) in keys.iter().zip(fits) {
                 let mut line = serde_json::Map::from_iter([("key".to_owned(), json!(key))]);
                 for (column, cosine) in columns.iter_mut().zip(row) {
@@ -387,34 +376,13 @@ impl Similarity {
 }
 
 /// The texts of an item in these columns; blank ones are none.
-fn texts_of(item: &Item, source: &Source, names: &[String]) -> Vec<Option<String>> {
+fn texts_of<'a>(item: &'a Item, source: &Source, names: &[String]) -> Vec<Option<&'a str>> {
     let recognised = source.plan().mapping.text.as_deref();
     let text = |name: &String| match recognised == Some(name.as_str()) {
-        true => item.text_raw.clone(),
-        false => item.extra.get(name).and_then(|v| v.as_str()).map(str::to_owned),
+        true => item.text_raw.as_deref(),
+        false => item.extra.get(name).and_then(|v| v.as_str()),
     };
     names.iter().map(|name| text(name).filter(|text| !text.trim().is_empty())).collect()
-}
-
-/// For each row and column the cosine, where there are both a picture and a text.
-fn cosines(
-    embedder: &Embedder,
-    pictures: &[Option<Vec<f32>>],
-    texts: &[Vec<Option<String>>],
-) -> Result<Vec<Vec<Option<f64>>>> {
-    let kept = kept(pictures);
-    let words: Vec<&str> = texts.iter().flatten().filter_map(Option::as_deref).collect();
-    let mut images = clip::rows(&embedder.images(&kept)?, true)?.into_iter();
-    let mut words = clip::rows(&embedder.texts(&words)?, true)?.into_iter();
-    let rows = pictures.iter().zip(texts).map(|(picture, texts)| {
-        let image = picture.as_ref().and_then(|_| images.next());
-        let cosine = |text: &Option<String>| {
-            let text = text.as_ref().and_then(|_| words.next());
-            Some(clip::cosine(image.as_ref()?, &text?))
-        };
-        texts.iter().map(cosine).collect()
-    });
-    Ok(rows.collect())
 }
 
 fn table(columns: &[Column]) -> Table {

@@ -7,8 +7,6 @@ use rayon::iter::IntoParallelRefIterator;
 use rayon::iter::ParallelIterator;
 
 use super::Embedder;
-use super::cosine;
-use super::rows;
 use crate::decode::Limits;
 use crate::sample::Fit;
 use crate::sample::Sample;
@@ -48,29 +46,13 @@ impl Judge {
             .par_iter()
             .map(|sample| transform.of_bytes(&sample.image.bytes, &limits).ok())
             .collect();
-        let seen: Vec<usize> = (0..samples.len()).filter(|&i| prepared[i].is_some()).collect();
-        if seen.is_empty() {
-            return Ok(());
-        }
-        let pictures: Vec<Vec<f32>> = prepared.into_iter().flatten().collect();
-        let pictures = rows(&self.embedder.images(&pictures)?, true)?;
-        let texts: Vec<(usize, usize, &str)> = seen
-            .iter()
-            .enumerate()
-            .flat_map(|(row, &i)| {
-                let texts = texts(samples[i]).into_iter().enumerate();
-                texts.filter_map(move |(which, text)| Some((row, which, text?)))
-            })
-            .collect();
-        let mut fits = vec![[None; 3]; seen.len()];
-        let words: Vec<&str> = texts.iter().map(|(_, _, text)| *text).collect();
-        let embedded = rows(&self.embedder.texts(&words)?, true)?;
-        for ((row, which, _), text) in texts.iter().zip(&embedded) {
-            fits[*row][*which] = Some(cosine(text, &pictures[*row]) as f32);
-        }
-        let model = self.label();
-        for (i, [raw, synthetic, generated]) in seen.into_iter().zip(fits) {
-            samples[i].fit = Some(Fit { raw, synthetic, generated, model: model.clone() });
+        let words: Vec<_> = samples.iter().map(|sample| texts(sample).to_vec()).collect();
+        let fits = self.embedder.fits(&prepared, &words)?;
+        for ((sample, picture), fit) in samples.iter_mut().zip(&prepared).zip(fits) {
+            let (Some(_), &[raw, synthetic, generated]) = (picture, &fit[..]) else { continue };
+            let [raw, synthetic, generated] =
+                [raw, synthetic, generated].map(|cosine| cosine.map(|cosine| cosine as f32));
+            sample.fit = Some(Fit { raw, synthetic, generated, model: self.label().clone() });
         }
         Ok(())
     }

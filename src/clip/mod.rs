@@ -98,40 +98,39 @@ impl Embedder {
         ClipTransform { size: self.config.input_size as u32 }
     }
 
-    /// Embeddings of prepared pictures, not normalised.
+    /// Embeddings of prepared pictures; what is not there has none.
     ///
     /// # Shapes
-    /// Each picture (3, size, size) -> (B, D)
+    /// Each picture (3, size, size) -> D numbers each
     ///
     /// # Errors
     /// When a picture has another size.
-    pub fn images(&self, pictures: &[Vec<f32>]) -> Result<Tensor> {
-        if pictures.is_empty() {
-            return self.nothing();
+    pub fn images(&self, pictures: &[Option<Vec<f32>>], length: Length) -> Result<Vec<Embedding>> {
+        let there: Vec<&[f32]> = pictures.iter().flatten().map(Vec::as_slice).collect();
+        if there.is_empty() {
+            return Ok(vec![None; pictures.len()]);
         }
         let side = self.config.input_size;
-        let shape = (pictures.len(), 3, side, side);
-        let pixels = Tensor::from_vec(pictures.concat(), shape, &self.device)
+        let pixels = Tensor::from_vec(there.concat(), (there.len(), 3, side, side), &self.device)
             .context("a picture was not prepared for this model")?;
-        Ok(self.model.encode_image(&pixels)?)
+        let made = length.of(self.model.encode_image(&pixels)?)?.to_vec2()?;
+        Ok(in_place(pictures, made))
     }
 
-    /// Embeddings of texts, not normalised; each distinct text is read once. What is longer than the
-    /// model's context is cut, as in training.
+    /// Embeddings of texts; each distinct text is read once, what is not there has none. What is longer
+    /// than the model's context is cut, as in training.
     ///
     /// # Shapes
-    /// -> (B, D)
+    /// -> D numbers each
     ///
     /// # Errors
     /// When a text cannot be split into ids, which CLIP's tokenizer always can.
-    pub fn texts(&self, texts: &[&str]) -> Result<Tensor> {
-        if texts.is_empty() {
-            return self.nothing();
-        }
+    pub fn texts(&self, texts: &[Option<&str>], length: Length) -> Result<Vec<Embedding>> {
         let mut places = HashMap::new();
         let mut distinct = Vec::new();
         let rows: Vec<u32> = texts
             .iter()
+            .flatten()
             .map(|text| {
                 *places.entry(*text).or_insert_with(|| {
                     distinct.push(*text);
@@ -139,40 +138,66 @@ impl Embedder {
                 })
             })
             .collect();
+        if rows.is_empty() {
+            return Ok(vec![None; texts.len()]);
+        }
         let ids = self.words.ids(&distinct)?;
         let ids = Tensor::from_vec(ids, (distinct.len(), self.config.ctx_len), &self.device)?;
-        let rows = Tensor::from_vec(rows, texts.len(), &self.device)?;
-        Ok(self.model.encode_text(&ids)?.index_select(&rows, 0)?)
+        let rows = Tensor::new(rows, &self.device)?;
+        let made = self.model.encode_text(&ids)?.index_select(&rows, 0)?;
+        Ok(in_place(texts, length.of(made)?.to_vec2()?))
     }
 
-    /// (0, D)
-    fn nothing(&self) -> Result<Tensor> {
-        Ok(Tensor::zeros((0, self.dimension()), DType::F32, &self.device)?)
+    /// How well each picture's texts fit it: cosines, with the four decimals that do not depend on how
+    /// many others were in the batch (same input is to give the same bytes). None where either is not
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Embedder::images`] and [`Embedder::texts`].
+    pub fn fits(
+        &self,
+        pictures: &[Option<Vec<f32>>],
+        texts: &[Vec<Option<&str>>],
+    ) -> Result<Vec<Vec<Option<f64>>>> {
+        let images = self.images(pictures, Length::One)?;
+        let mut words = self.texts(&texts.concat(), Length::One)?.into_iter();
+        let rows = images.iter().zip(texts).map(|(image, texts)| {
+            let words = words.by_ref().take(texts.len());
+            words.map(|text| Some(cosine(image.as_ref()?, &text?))).collect()
+        });
+        Ok(rows.collect())
     }
 }
 
-/// The cosine of two embeddings of length 1 (D numbers each), with the four decimals that do not depend on how many
-/// others were in their batch: same input is to give the same bytes.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+/// The numbers of a picture or text; none where there is no such.
+pub type Embedding = Option<Vec<f32>>;
+
+/// How long embeddings are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As the model gives them.
+    Given,
+    /// Normalised.
+    One,
+}
+
+impl Length {
+    fn of(self, embeddings: Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Length::Given => embeddings,
+            Length::One => model::normalized(&embeddings)?,
+        })
+    }
+}
+
+/// What was made of those that are there, each in its place.
+fn in_place<T>(places: &[Option<T>], made: Vec<Vec<f32>>) -> Vec<Embedding> {
+    let mut made = made.into_iter();
+    places.iter().map(|place| place.as_ref().and_then(|_| made.next())).collect()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
     const DECIMALS: f64 = 1e4;
     let product: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
     (product * DECIMALS).round() / DECIMALS
-}
-
-/// The embeddings one by one, of length 1 each where `normalize` says so.
-///
-/// # Shapes
-/// (B, D) -> B times D numbers
-///
-/// # Errors
-/// When there is no such shape.
-pub fn rows(embeddings: &Tensor, normalize: bool) -> Result<Vec<Vec<f32>>> {
-    if embeddings.elem_count() == 0 {
-        return Ok(Vec::new());
-    }
-    let embeddings = match normalize {
-        true => model::normalized(embeddings)?,
-        false => embeddings.clone(),
-    };
-    Ok(embeddings.to_vec2()?)
 }

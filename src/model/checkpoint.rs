@@ -23,6 +23,7 @@ use candle_nn::VarBuilder;
 use super::Config;
 use super::RwkvClip;
 use super::names;
+use crate::atomic_file;
 
 /// Left in front of names by the wrappers of a training run.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
@@ -139,13 +140,6 @@ pub fn save(tensors: &HashMap<String, Tensor>, config: &Config, path: &Path) -> 
             Ok((named.name, tensor.contiguous()?))
         })
         .collect();
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".checkpoint-")
-        .tempfile_in(folder)
-        .with_context(|| format!("cannot write to {}", folder.display()))?;
-    candle_core::safetensors::save(&typed?, temporary.path())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    atomic_file::write(path, &safetensors::serialize(typed?, None)?)?;
     Ok(())
 }

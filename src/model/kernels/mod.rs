@@ -135,18 +135,18 @@ fn gradients_as<T: Real, const N: usize, K: Kernel<N>>(
 }
 
 /// A tensor on the CPU, held while its numbers are read.
-pub(crate) struct Pin<'a> {
+struct Pin<'a> {
     storage: StorageRef<'a>,
     range: Range<usize>,
 }
 
 impl<'a> Pin<'a> {
-    pub(crate) fn of(tensor: &'a Tensor, op: &'static str) -> Result<Pin<'a>> {
+    fn of(tensor: &'a Tensor, op: &'static str) -> Result<Pin<'a>> {
         let (storage, layout) = tensor.storage_and_layout();
         Ok(Pin { range: contiguous(layout, op)?, storage })
     }
 
-    pub(crate) fn slice<T: WithDType>(&self) -> Result<&[T]> {
+    fn slice<T: WithDType>(&self) -> Result<&[T]> {
         match &*self.storage {
             Storage::Cpu(storage) => Ok(&storage.as_slice::<T>()?[self.range.clone()]),
             _ => candle_core::bail!("a tensor of the CPU was expected"),
@@ -343,13 +343,9 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     parts.into_iter().sum::<T>() + rest
 }
 
-/// Takes out of `x` what lies along `unit`, a vector of length 1.
-pub(crate) fn take_out<T: Real>(x: &mut [T], unit: &[T]) {
-    take_out_loops(x, unit);
-}
-
 wide! {
-    fn take_out_loops<T: Real>(x: &mut [T], unit: &[T]) {
+    /// Takes out of `x` what lies along `unit`, a vector of length 1.
+    pub(crate) fn take_out<T: Real>(x: &mut [T], unit: &[T]) {
         let along = T::zero() - dot(x, unit);
         for (x, &unit) in x.iter_mut().zip(unit) {
             *x = along.mul_add(unit, *x);
@@ -370,9 +366,9 @@ fn sum<T: Real>(a: &[T]) -> T {
 }
 
 /// Adds each of `parts` to `total`, elementwise: what threads found for the same parameters.
-fn add_all<T: Real>(total: &mut [T], parts: impl IntoIterator<Item = Vec<T>>) {
+fn add_all<T: Real>(total: &mut [T], parts: impl IntoIterator<Item = impl AsRef<[T]>>) {
     for part in parts {
-        for (total, part) in total.iter_mut().zip(part) {
+        for (total, &part) in total.iter_mut().zip(part.as_ref()) {
             *total += part;
         }
     }

@@ -5,11 +5,11 @@
 /// `#[inline(always)]`: a call that stays a call runs the narrow code. (`pulp`, which candle's
 /// products of matrices use, does the same for closures, but large ones are not inlined into it.)
 macro_rules! wide {
-    ($($(#[$about:meta])* fn $name:ident<T: Real>($($arg:ident: $type:ty),* $(,)?)
+    ($($(#[$about:meta])* $public:vis fn $name:ident<T: Real>($($arg:ident: $type:ty),* $(,)?)
         $(-> $result:ty)? $body:block)*) => {$(
         $(#[$about])*
         #[allow(clippy::too_many_arguments)]
-        fn $name<T: Real>($($arg: $type),*) $(-> $result)? {
+        $public fn $name<T: Real>($($arg: $type),*) $(-> $result)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
             fn plain<T: Real>($($arg: $type),*) $(-> $result)? $body

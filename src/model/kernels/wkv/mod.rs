@@ -126,7 +126,7 @@ impl Kernel<2> for Wkv {
         }
         for (i, head) in by_head.chunks_exact(4 * one + n).enumerate() {
             let du = &mut du[i % self.heads * n..][..n];
-            add_all(du, [head[4 * one..].to_vec()]);
+            add_all(du, [&head[4 * one..]]);
         }
     }
 
