@@ -12,6 +12,7 @@ use anyhow::Result;
 use anyhow::ensure;
 use candle_core::DType;
 use candle_core::Tensor;
+use serde::Serialize;
 
 use crate::model;
 
@@ -64,7 +65,7 @@ fn right(logits: &Tensor, targets: &[usize]) -> Result<Vec<bool>> {
 }
 
 /// Share of queries whose answer is among the first `k`, for each `k` that was asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recalls {
     /// An image asks for texts; any of its own will do. ("Text retrieval".)
     pub image_to_text: Vec<f64>,

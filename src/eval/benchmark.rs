@@ -1,0 +1,1 @@
+//! A user's own pictures and the limits that a model has to keep on them.

@@ -1,0 +1,18 @@
+//! Data sets with answers: pictures of one class each, or pictures with texts.
+//!
+//! Opening one reads the answers and no picture is decoded; pictures then come in order, some at a
+//! time, as they lie on disk. Pictures that cannot be read keep their place and their answer.
+
+mod captioned;
+mod labelled;
+mod pictures;
+
+pub use captioned::Captioned;
+pub use captioned::CaptionedConfig;
+pub use labelled::Format;
+pub use labelled::Labelled;
+pub use labelled::LabelledConfig;
+pub use labelled::Metric;
+pub use labelled::Words;
+pub use pictures::Pictures;
+pub use pictures::Shown;

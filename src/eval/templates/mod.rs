@@ -1,0 +1,1 @@
+//! Published class names and sentences of data sets, by name.
