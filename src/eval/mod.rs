@@ -4,9 +4,11 @@
 //! [`benchmark`] holds a model to the limits that its user cannot do without.
 
 pub mod benchmark;
+pub mod bootstrap;
 pub mod data;
 pub mod features;
 pub mod metrics;
+pub mod probe;
 pub mod retrieval;
 pub mod templates;
 pub mod zero_shot;

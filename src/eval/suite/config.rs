@@ -1,0 +1,324 @@
+//! What a suite consists of, as its TOML file says.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::clip;
+use crate::eval::bootstrap;
+use crate::eval::data::CaptionedConfig;
+use crate::eval::data::LabelledConfig;
+use crate::eval::data::Words;
+use crate::eval::result::Task;
+use crate::eval::zero_shot::Rounding;
+use crate::model;
+
+/// Checkpoints and the data that each of them is scored on. Paths are relative to the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Suite {
+    /// What is scored.
+    pub checkpoint: Vec<Checkpoint>,
+    /// Pictures with classes: zero-shot classification and linear probe.
+    pub labelled: Vec<LabelledTasks>,
+    /// Pictures with texts: retrieval.
+    pub captioned: Vec<CaptionedConfig>,
+    /// What becomes of logits before they are compared: `exact`, or `reference` for numbers that can
+    /// be compared with published ones.
+    pub rounding: Rounding,
+    /// How intervals are made.
+    pub bootstrap: bootstrap::Config,
+}
+
+/// Weights with their sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoint {
+    /// A `.pt` or safetensors file, or a folder with `model.safetensors` and `config.json`.
+    pub path: PathBuf,
+    /// What it is called in results; unset: the name of the file or folder.
+    pub name: Option<String>,
+    /// Its sizes: `b32`, `b16`, `small`, `tiny`, or a JSON or TOML file; of a folder its own.
+    pub model_config: Option<String>,
+    /// A `tokenizer.json`, for weights that do not speak CLIP's vocabulary.
+    pub tokenizer: Option<PathBuf>,
+    /// Where the model runs: `cpu`, `cuda`, `cuda:1`.
+    pub device: String,
+    /// Pictures that are embedded together.
+    pub batch: usize,
+}
+
+/// A data set with classes, and what is done with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "toml::Table")]
+pub struct LabelledTasks {
+    /// The data.
+    #[serde(flatten)]
+    pub data: LabelledConfig,
+    /// `zero_shot`, `linear_probe`.
+    pub tasks: Vec<Task>,
+    /// Which pictures a linear probe is fitted to.
+    pub probe: ProbeConfig,
+}
+
+/// Which pictures a linear probe is fitted to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// Those it learns from; unset: a share of the data set itself, and the rest is judged.
+    pub train: Option<PartConfig>,
+    /// Those its regulariser is chosen by; unset: what the share leaves of the training pictures.
+    pub validation: Option<PartConfig>,
+    /// Of each class this share, at random, where parts are not named.
+    pub share: f64,
+    /// Where the random numbers start.
+    pub seed: u64,
+}
+
+/// Another part of a data set: what differs from the part that is judged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PartConfig {
+    /// Its folder or file; unset: the same.
+    pub data: Option<PathBuf>,
+    /// Which part, as `train`.
+    pub split: Option<String>,
+    /// Which rows, as `split == 'train'`.
+    #[serde(rename = "where")]
+    pub filter: Option<String>,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Checkpoint {
+        let clip::Config { device, batch, .. } = clip::Config::default();
+        let (path, name, model_config, tokenizer) = (PathBuf::new(), None, None, None);
+        Checkpoint { path, name, model_config, tokenizer, device, batch }
+    }
+}
+
+impl Default for ProbeConfig {
+    fn default() -> ProbeConfig {
+        ProbeConfig { train: None, validation: None, share: 0.8, seed: 0 }
+    }
+}
+
+/// By hand, because a flattened struct takes any misspelt name without a word.
+impl TryFrom<toml::Table> for LabelledTasks {
+    type Error = toml::de::Error;
+
+    fn try_from(mut table: toml::Table) -> Result<LabelledTasks, toml::de::Error> {
+        let tasks = table.remove("tasks").map(toml::Value::try_into).transpose()?;
+        let probe = table.remove("probe").map(toml::Value::try_into).transpose()?;
+        Ok(LabelledTasks {
+            data: table.try_into()?,
+            tasks: tasks.unwrap_or_else(|| vec![Task::ZeroShot, Task::LinearProbe]),
+            probe: probe.unwrap_or_default(),
+        })
+    }
+}
+
+impl Suite {
+    /// Reads a suite; its paths become those from here.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no TOML, or sets something that does not exist.
+    pub fn read(path: &Path) -> Result<Suite> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the suite {}", path.display()))?;
+        let mut suite: Suite =
+            toml::from_str(&text).with_context(|| format!("in the suite {}", path.display()))?;
+        suite.move_paths(path.parent().unwrap_or(Path::new("")));
+        Ok(suite)
+    }
+
+    /// Refuses what cannot be meant.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.checkpoint.is_empty(), "no checkpoint is named: a suite has [[checkpoint]]");
+        ensure!(
+            !self.labelled.is_empty() || !self.captioned.is_empty(),
+            "no data are named: a suite has [[labelled]] or [[captioned]]"
+        );
+        let mut names: Vec<String> = self.checkpoint.iter().map(Checkpoint::name).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+        ensure!(twice.is_none(), "two checkpoints are called {}; give one a name", names[0]);
+        ensure!(self.bootstrap.resamples >= 100, "bootstrap.resamples is below 100");
+        for entry in &self.labelled {
+            let (share, data) = (entry.probe.share, entry.data.data.display());
+            ensure!((0.1..=0.9).contains(&share), "{data}: probe.share is {share}; 0.1 to 0.9");
+            let wrong = entry.tasks.contains(&Task::Retrieval);
+            ensure!(!wrong, "{data}: retrieval needs pictures with texts: [[captioned]]");
+        }
+        Ok(())
+    }
+
+    fn move_paths(&mut self, to: &Path) {
+        let moved = |path: &mut PathBuf| *path = to.join(&path);
+        // These may also be the name of something that ships with the program.
+        let named = |name: &mut String| {
+            if to.join(&name).exists() {
+                *name = to.join(&name).display().to_string();
+            }
+        };
+        for checkpoint in &mut self.checkpoint {
+            moved(&mut checkpoint.path);
+            checkpoint.tokenizer.as_mut().map(moved);
+            checkpoint.model_config.as_mut().map(named);
+        }
+        for entry in &mut self.labelled {
+            moved(&mut entry.data.data);
+            for words in [&mut entry.data.classes, &mut entry.data.templates] {
+                if let Some(Words::Named(name)) = words {
+                    named(name);
+                }
+            }
+            for part in [&mut entry.probe.train, &mut entry.probe.validation] {
+                part.as_mut().and_then(|part| part.data.as_mut()).map(moved);
+            }
+        }
+        for entry in &mut self.captioned {
+            moved(&mut entry.data);
+            entry.images.as_mut().map(moved);
+        }
+    }
+}
+
+impl Checkpoint {
+    /// What it is called.
+    pub fn name(&self) -> String {
+        let of_path = || {
+            let name = if self.path.is_dir() { self.path.file_name() } else { self.path.file_stem() };
+            name.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        self.name.clone().unwrap_or_else(of_path)
+    }
+
+    /// The file of weights.
+    pub fn weights(&self) -> PathBuf {
+        if self.path.is_dir() { self.path.join("model.safetensors") } else { self.path.clone() }
+    }
+
+    /// How to open it.
+    ///
+    /// # Errors
+    /// When the sizes of a single file are not named.
+    pub fn clip(&self) -> Result<clip::Config> {
+        let own = self.path.is_dir().then(|| self.path.join("config.json").display().to_string());
+        let sizes = self.model_config.clone().or(own);
+        Ok(clip::Config {
+            checkpoint: Some(self.weights()),
+            model_config: sizes.with_context(|| {
+                let path = self.path.display();
+                format!("{path} does not say its sizes; name them with model_config, as b32")
+            })?,
+            device: self.device.clone(),
+            tokenizer: self.tokenizer.clone(),
+            batch: self.batch,
+        })
+    }
+
+    /// Which of the published sizes it has, `custom` for others.
+    ///
+    /// # Errors
+    /// When its sizes cannot be read.
+    pub fn model(&self) -> Result<String> {
+        let sizes = model::Config::find(&self.clip()?.model_config)?;
+        let same = |name: &&str| model::Config::find(name).is_ok_and(|known| known == sizes);
+        Ok(["b32", "b16", "small", "tiny"].into_iter().find(same).unwrap_or("custom").to_owned())
+    }
+}
+
+impl PartConfig {
+    /// The settings of this part, of those of the part that is judged.
+    pub fn of(&self, judged: &LabelledConfig) -> LabelledConfig {
+        LabelledConfig {
+            data: self.data.clone().unwrap_or_else(|| judged.data.clone()),
+            split: self.split.clone().or_else(|| judged.split.clone()),
+            filter: self.filter.clone().or_else(|| judged.filter.clone()),
+            ..judged.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOML: &str = r#"
+        rounding = "reference"
+        [[checkpoint]]
+        path = "a.pt"
+        model_config = "b32"
+        [[checkpoint]]
+        path = "/runs/b"
+        [[labelled]]
+        data = "set"
+        where = "split == 'test'"
+        tasks = ["linear_probe"]
+        [labelled.probe]
+        train = { where = "split == 'train'" }
+        [[captioned]]
+        data = "pairs.parquet"
+    "#;
+
+    fn read(text: &str) -> Result<Suite> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("suite.toml");
+        std::fs::write(&path, text)?;
+        let mut suite = Suite::read(&path)?;
+        let below = |path: &mut PathBuf| {
+            if let Ok(rest) = path.strip_prefix(folder.path()) {
+                *path = rest.to_owned();
+            }
+        };
+        suite.checkpoint.iter_mut().for_each(|checkpoint| below(&mut checkpoint.path));
+        suite.labelled.iter_mut().for_each(|entry| below(&mut entry.data.data));
+        Ok(suite)
+    }
+
+    #[test]
+    fn a_file_says_what_is_meant() {
+        let suite = read(TOML).unwrap();
+        suite.check().unwrap();
+        assert_eq!(suite.rounding, Rounding::Reference);
+        assert_eq!(suite.checkpoint[0].name(), "a");
+        assert_eq!(suite.checkpoint[1].path, Path::new("/runs/b"));
+        assert_eq!(suite.labelled[0].tasks, [Task::LinearProbe]);
+        let judged = &suite.labelled[0].data;
+        let train = suite.labelled[0].probe.train.as_ref().unwrap().of(judged);
+        assert_eq!(train.filter.as_deref(), Some("split == 'train'"));
+        assert_eq!(train.data, judged.data);
+    }
+
+    #[test]
+    fn what_is_misspelt_or_missing_is_refused() {
+        for (wrong, says) in [
+            (TOML.replace("where =", "were ="), "were"),
+            (TOML.replace("tasks =", "task ="), "task"),
+            (TOML.replace("train =", "trian ="), "trian"),
+            (TOML.replace("linear_probe", "linear"), "linear"),
+        ] {
+            let error = format!("{:#}", read(&wrong).unwrap_err());
+            assert!(error.contains(says), "{error}");
+        }
+        assert!(Suite::default().check().is_err());
+        let mut suite = read(TOML).unwrap();
+        suite.checkpoint[1].name = Some("a".to_owned());
+        assert!(suite.check().unwrap_err().to_string().contains("called a"));
+        suite.checkpoint[1].name = None;
+        suite.labelled[0].tasks = vec![Task::Retrieval];
+        assert!(suite.check().is_err());
+        assert!(suite.checkpoint[0].clip().is_ok());
+        suite.checkpoint[0].model_config = None;
+        assert!(suite.checkpoint[0].clip().is_err());
+    }
+}

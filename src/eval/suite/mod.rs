@@ -1,0 +1,212 @@
+//! Many checkpoints on many data sets: one result file for each combination, and a page.
+//!
+//! Pictures are embedded once for a checkpoint and a data set, whatever is done with them. A
+//! combination whose file is there, made of the same things, is not made again, so that the same
+//! command continues what was stopped; data are told apart by their settings, not by their bytes. What
+//! fails is named at the end and takes nothing else with it.
+
+mod config;
+mod fingerprint;
+mod work;
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Error;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::clip::Embedder;
+use crate::eval::data::Captioned;
+use crate::eval::page;
+use crate::eval::result::Score;
+use crate::eval::result::Task;
+use crate::eval::suite::fingerprint::fingerprint;
+use crate::eval::suite::work::LabelledData;
+
+pub use config::Checkpoint;
+pub use config::LabelledTasks;
+pub use config::PartConfig;
+pub use config::ProbeConfig;
+pub use config::Suite;
+
+/// What is told while a suite is worked on.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// A combination has its file already.
+    Kept(&'a Score),
+    /// So many pictures or texts are going to be embedded.
+    Started {
+        /// Checkpoint and data set.
+        what: &'a str,
+        /// How many.
+        total: u64,
+    },
+    /// So many of them are done.
+    Done(u64),
+    /// A combination has its file now.
+    Made(&'a Score),
+    /// Something failed.
+    Failed(&'a Failure),
+}
+
+/// What became of a suite.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// All results there are, in the order of the suite.
+    pub scores: Vec<Score>,
+    /// How many of them were made now.
+    pub made: usize,
+    /// What has no result, and why.
+    pub failures: Vec<Failure>,
+    /// The page.
+    pub page: PathBuf,
+}
+
+/// A part of a suite that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Checkpoint, data set, task, as far as it goes.
+    pub what: String,
+    /// Why.
+    pub why: Error,
+}
+
+/// A data set that was opened.
+enum Data {
+    Labelled(Box<LabelledData>),
+    Captioned(Box<Captioned>),
+}
+
+/// A task on a data set, and where its result goes.
+struct Job {
+    task: Task,
+    file: PathBuf,
+    fingerprint: String,
+}
+
+/// Makes what is missing in `folder`, then its `results.md` and `results.html`.
+///
+/// # Errors
+/// When the settings cannot be meant or the folder cannot be written; what fails for one combination
+/// is in the outcome.
+pub fn run(suite: &Suite, folder: &Path, tell: &dyn Fn(Told)) -> Result<Ended> {
+    suite.check()?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let mut ended = Ended::default();
+    let data = open_all(suite, tell, &mut ended);
+    let mut names: Vec<&str> = data.iter().map(|data| data.name()).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+    ensure!(twice.is_none(), "two data sets are called {}; give one a name", twice.unwrap_or(""));
+    for checkpoint in &suite.checkpoint {
+        if let Err(why) = score(suite, checkpoint, &data, folder, tell, &mut ended) {
+            ended.fail(checkpoint.name(), why, tell);
+        }
+    }
+    ended.page = page::write(&ended.scores, folder)?;
+    Ok(ended)
+}
+
+fn open_all(suite: &Suite, tell: &dyn Fn(Told), ended: &mut Ended) -> Vec<Data> {
+    let labelled = suite.labelled.iter().map(|entry| {
+        let opened = LabelledData::open(entry).map(|data| Data::Labelled(Box::new(data)));
+        (&entry.data.data, opened)
+    });
+    let captioned = suite.captioned.iter().map(|entry| {
+        let opened = Captioned::open(entry).map(|data| Data::Captioned(Box::new(data)));
+        (&entry.data, opened)
+    });
+    let mut data = Vec::new();
+    for (path, opened) in labelled.chain(captioned).collect::<Vec<_>>() {
+        match opened {
+            Ok(opened) => data.push(opened),
+            Err(why) => ended.fail(path.display().to_string(), why, tell),
+        }
+    }
+    data
+}
+
+/// All tasks of one checkpoint. It is loaded when the first of them is missing.
+fn score(
+    suite: &Suite,
+    checkpoint: &Checkpoint,
+    data: &[Data],
+    folder: &Path,
+    tell: &dyn Fn(Told),
+    ended: &mut Ended,
+) -> Result<()> {
+    let weights = fingerprint::of_checkpoint(checkpoint)?;
+    let model = checkpoint.model()?;
+    let mut embedder = None;
+    for data in data {
+        let (mut missing, what) = (Vec::new(), format!("{} · {}", checkpoint.name(), data.name()));
+        for task in data.tasks(suite) {
+            let fingerprint = fingerprint(&weights, suite, &data.settings(suite), task)?;
+            let name = format!("{}_{}_{}", data.name(), checkpoint.name(), task.name());
+            let file = folder.join(format!("{}.json", plain(&name)));
+            match Score::read(&file) {
+                Ok(score) if score.is_of(&fingerprint) => {
+                    tell(Told::Kept(&score));
+                    ended.scores.push(score);
+                }
+                _ => missing.push(Job { task, file, fingerprint }),
+            }
+        }
+        if missing.is_empty() {
+            continue;
+        }
+        let embedder = match &embedder {
+            Some(embedder) => embedder,
+            None => embedder.insert(Embedder::open(&checkpoint.clip()?)?),
+        };
+        let mut work = match work::Work::start(embedder, data, &what, tell) {
+            Ok(work) => work,
+            Err(why) => {
+                ended.fail(what, why, tell);
+                continue;
+            }
+        };
+        for job in missing {
+            let made = work.score(job.task, suite).and_then(|judged| {
+                let named = (checkpoint.name(), model.clone(), data.name().to_owned());
+                let score = judged.named(named, job.task, job.fingerprint, embedder.label());
+                score.write(&job.file).map(|()| score)
+            });
+            match made {
+                Ok(score) => {
+                    tell(Told::Made(&score));
+                    ended.made += 1;
+                    ended.scores.push(score);
+                }
+                Err(why) => ended.fail(format!("{what} · {}", job.task.words()), why, tell),
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Ended {
+    fn fail(&mut self, what: String, why: Error, tell: &dyn Fn(Told)) {
+        let failure = Failure { what, why };
+        tell(Told::Failed(&failure));
+        self.failures.push(failure);
+    }
+}
+
+impl Data {
+    fn name(&self) -> &str {
+        match self {
+            Data::Labelled(data) => &data.judged.name,
+            Data::Captioned(data) => &data.name,
+        }
+    }
+}
+
+/// A file name of a name: what some file system could take amiss becomes a dash.
+fn plain(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    name.chars().map(plain).collect()
+}
