@@ -63,6 +63,7 @@ pub struct Embedder {
     device: Device,
     label: Arc<str>,
     words: Words,
+    batch: usize,
 }
 
 impl Embedder {
@@ -80,7 +81,7 @@ impl Embedder {
         let name = weights.file_name().unwrap_or_default().to_string_lossy();
         let hash = atomic_file::sha256_file(weights)?;
         let label = format!("{name}@{}", &hash[..8]).into();
-        Ok(Embedder { model, config: sizes, device, label, words })
+        Ok(Embedder { model, config: sizes, device, label, words, batch: config.batch.max(1) })
     }
 
     /// `file name@first-8-of-sha256` of the weights.
@@ -91,6 +92,11 @@ impl Embedder {
     /// Numbers of an embedding.
     pub fn dimension(&self) -> usize {
         self.config.embed_dim()
+    }
+
+    /// Pictures that are best embedded together.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// How pictures are to be prepared.

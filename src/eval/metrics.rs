@@ -25,8 +25,7 @@ use crate::model;
 /// # Errors
 /// When there are no samples, lengths differ, a target is no class, or a logit is NaN.
 pub fn accuracy(logits: &Tensor, targets: &[usize]) -> Result<f64> {
-    let right = right(logits, targets)?;
-    Ok(share(right.iter().filter(|&&right| right).count(), right.len()))
+    Ok(within(&ranks(logits, targets)?, 1))
 }
 
 /// Mean over the classes of the share of a class's samples whose target has the highest logit.
@@ -39,11 +38,10 @@ pub fn accuracy(logits: &Tensor, targets: &[usize]) -> Result<f64> {
 /// # Errors
 /// As [`accuracy`].
 pub fn mean_per_class(logits: &Tensor, targets: &[usize]) -> Result<f64> {
-    let right = right(logits, targets)?;
     let mut classes = vec![(0, 0); logits.dim(1)?];
-    for (right, &target) in right.into_iter().zip(targets) {
+    for (rank, &target) in ranks(logits, targets)?.into_iter().zip(targets) {
         let (rights, samples) = &mut classes[target];
-        *rights += usize::from(right);
+        *rights += usize::from(rank == 0);
         *samples += 1;
     }
     let seen = classes.into_iter().filter(|&(_, samples)| samples > 0);
@@ -51,17 +49,44 @@ pub fn mean_per_class(logits: &Tensor, targets: &[usize]) -> Result<f64> {
     Ok(shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
-fn right(logits: &Tensor, targets: &[usize]) -> Result<Vec<bool>> {
+/// How many classes come before the target of each sample.
+///
+/// # Shapes
+/// - `logits`: (samples, classes)
+/// - `targets`: one class of each sample
+///
+/// # Errors
+/// As [`accuracy`].
+pub fn ranks(logits: &Tensor, targets: &[usize]) -> Result<Vec<usize>> {
     let (samples, classes) = logits.dims2()?;
     ensure!(samples > 0 && classes > 0, "{samples} samples of {classes} classes: nothing to judge");
     ensure!(samples == targets.len(), "{samples} rows of logits, {} targets", targets.len());
     let logits = rows(logits, "logit")?;
-    let mut right = Vec::with_capacity(samples);
-    for (row, &target) in logits.chunks_exact(classes.max(1)).zip(targets) {
+    let mut ranks = Vec::with_capacity(samples);
+    for (row, &target) in logits.chunks_exact(classes).zip(targets) {
         ensure!(target < classes, "target {target} is not one of {classes} classes");
-        right.push(rank(row.iter().copied(), target) == 0);
+        ranks.push(rank(row, target));
     }
-    Ok(right)
+    Ok(ranks)
+}
+
+/// The class of each sample that comes before all others.
+///
+/// # Shapes
+/// - `logits`: (samples, classes)
+///
+/// # Errors
+/// When there are no classes, or a logit is NaN.
+pub fn predictions(logits: &Tensor) -> Result<Vec<usize>> {
+    let (samples, classes) = logits.dims2()?;
+    ensure!(classes > 0, "{samples} samples of no classes: nothing to judge");
+    let logits = rows(logits, "logit")?;
+    Ok(logits.chunks_exact(classes).map(|row| first(row, 0..classes).unwrap_or(0)).collect())
+}
+
+/// Share of ranks below `k`: right among the first `k`.
+pub fn within(ranks: &[usize], k: usize) -> f64 {
+    share(ranks.iter().filter(|&&rank| rank < k).count(), ranks.len())
 }
 
 /// Share of queries whose answer is among the first `k`, for each `k` that was asked for.
@@ -91,23 +116,26 @@ pub fn recalls(similarity: &Tensor, image_of: &[usize], ks: &[usize]) -> Result<
         anyhow::bail!("image {image} of a text is not one of {images} images");
     }
     let similarity = rows(similarity, "similarity")?;
-    let at_each = |ranks: &[usize]| -> Vec<f64> {
-        let within = |k: usize| ranks.iter().filter(|&&rank| rank < k).count();
-        ks.iter().map(|&k| share(within(k), ranks.len())).collect()
-    };
-    Ok(Recalls {
-        image_to_text: at_each(&ranks_of_texts(&similarity, image_of)),
-        text_to_image: at_each(&ranks_of_images(&similarity, image_of)),
-    })
+    Ok(Recalls::at(
+        ks,
+        &ranks_of_texts(&similarity, image_of),
+        &ranks_of_images(&similarity, image_of),
+    ))
+}
+
+impl Recalls {
+    /// Recall at each of `ks`, from the ranks of each image's first own text and of each text's image.
+    pub fn at(ks: &[usize], text_ranks: &[usize], image_ranks: &[usize]) -> Recalls {
+        let at_each = |ranks| ks.iter().map(|&k| within(ranks, k)).collect();
+        Recalls { image_to_text: at_each(text_ranks), text_to_image: at_each(image_ranks) }
+    }
 }
 
 /// For each image with a text: how many texts come before the first of its own.
 fn ranks_of_texts(similarity: &[f32], image_of: &[usize]) -> Vec<usize> {
     let rows = similarity.chunks_exact(image_of.len()).enumerate();
     let ranks = rows.filter_map(|(image, row)| {
-        let own = (0..row.len()).filter(|&text| image_of[text] == image);
-        let best = own.reduce(|best, text| if row[text] > row[best] { text } else { best })?;
-        Some(rank(row.iter().copied(), best))
+        Some(rank(row, first(row, (0..row.len()).filter(|&text| image_of[text] == image))?))
     });
     ranks.collect()
 }
@@ -128,9 +156,14 @@ fn ranks_of_images(similarity: &[f32], image_of: &[usize]) -> Vec<usize> {
 }
 
 /// How many values come before the one at `own`.
-fn rank(values: impl Iterator<Item = f32> + Clone, own: usize) -> usize {
-    let Some(value) = values.clone().nth(own) else { return usize::MAX };
-    values.enumerate().filter(|&(at, other)| before(other, at, value, own)).count()
+pub(super) fn rank(values: &[f32], own: usize) -> usize {
+    let value = values[own];
+    values.iter().enumerate().filter(|&(at, &other)| before(other, at, value, own)).count()
+}
+
+/// Which of these places, given in order, comes first.
+pub(super) fn first(values: &[f32], places: impl Iterator<Item = usize>) -> Option<usize> {
+    places.reduce(|best, place| if values[place] > values[best] { place } else { best })
 }
 
 fn before(other: f32, at: usize, value: f32, own: usize) -> bool {
@@ -153,7 +186,8 @@ pub fn classifier(text_features: &Tensor) -> Result<Tensor> {
     Ok(model::normalized(&mean)?.t()?.contiguous()?)
 }
 
-fn rows(tensor: &Tensor, what: &str) -> Result<Vec<f32>> {
+/// All numbers of a tensor, none of them NaN.
+pub(super) fn rows(tensor: &Tensor, what: &str) -> Result<Vec<f32>> {
     let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     ensure!(!values.iter().any(|value| value.is_nan()), "a {what} is not a number");
     Ok(values)

@@ -2,7 +2,9 @@
 //! that is nearest.
 
 use anyhow::Result;
-use anyhow::bail;
+use anyhow::ensure;
+use candle_core::DType;
+use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -10,6 +12,18 @@ use serde::Serialize;
 use crate::clip::Embedder;
 use crate::eval::data::Labelled;
 use crate::eval::features::Features;
+use crate::eval::features::of_texts;
+use crate::eval::metrics;
+use crate::eval::templates::sentence;
+
+/// Logits are this times the cosine, whatever scale the model learned: CLIP's own evaluation.
+const SCALE: f64 = 100.0;
+
+/// Pictures whose logits are in memory.
+const BLOCK: usize = 4096;
+
+/// Sentences whose embeddings are in memory.
+const SENTENCES: usize = 4096;
 
 /// What becomes of logits before they are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +83,46 @@ impl ClassScore {
 }
 
 impl Classified {
+    /// Counts what was right.
+    ///
+    /// # Errors
+    /// When lists differ in length, there is nothing in them, or a class is not there.
+    pub fn of(
+        classes: &[String],
+        ranks: Vec<usize>,
+        targets: Vec<usize>,
+        predicted: Vec<Option<usize>>,
+    ) -> Result<Classified> {
+        ensure!(!targets.is_empty(), "there is no picture to judge");
+        ensure!(ranks.len() == targets.len() && predicted.len() == targets.len(), "lists differ");
+        let of = |class: &String| ClassScore {
+            class: class.clone(),
+            pictures: 0,
+            right: 0,
+            predicted: 0,
+        };
+        let mut scores: Vec<ClassScore> = classes.iter().map(of).collect();
+        for (&target, &predicted) in targets.iter().zip(&predicted) {
+            let is_there = target.max(predicted.unwrap_or(0)) < classes.len();
+            ensure!(is_there, "a class is none of {}", classes.len());
+            scores[target].pictures += 1;
+            scores[target].right += u64::from(predicted == Some(target));
+            if let Some(predicted) = predicted {
+                scores[predicted].predicted += 1;
+            }
+        }
+        let recalls: Vec<f64> = scores.iter().filter_map(ClassScore::recall).collect();
+        Ok(Classified {
+            top1: metrics::within(&ranks, 1),
+            top5: metrics::within(&ranks, 5),
+            mean_per_class: recalls.iter().sum::<f64>() / recalls.len() as f64,
+            ranks,
+            targets,
+            predicted,
+            classes: scores,
+        })
+    }
+
     /// How many pictures of each class (rows) were given to each class (columns).
     pub fn confusion(&self) -> Vec<Vec<u64>> {
         let mut table = vec![vec![0; self.classes.len()]; self.classes.len()];
@@ -86,10 +140,61 @@ impl Classified {
 /// # Errors
 /// When the model fails on a sentence, or there is nothing to judge.
 pub fn score(
-    _embedder: &Embedder,
-    _data: &Labelled,
-    _features: &Features,
-    _rounding: Rounding,
+    embedder: &Embedder,
+    data: &Labelled,
+    features: &Features,
+    rounding: Rounding,
 ) -> Result<Classified> {
-    bail!("pictures are not classified yet")
+    let classifier = classifier(embedder, data)?;
+    let (mut ranks, mut predicted) = (Vec::new(), Vec::new());
+    let pictures = features.targets.len();
+    for start in (0..pictures).step_by(BLOCK) {
+        let block = start..pictures.min(start + BLOCK);
+        let images = features.numbers.narrow(0, start, block.len())?;
+        let logits = rounded(&(images * SCALE)?.matmul(&classifier)?, rounding)?;
+        ranks.extend(metrics::ranks(&logits, &features.targets[block])?);
+        predicted.extend(metrics::predictions(&logits)?.into_iter().map(Some));
+    }
+    let mut targets = features.targets.clone();
+    for unreadable in &features.unreadable {
+        ranks.push(usize::MAX);
+        predicted.push(None);
+        targets.push(unreadable.target);
+    }
+    Classified::of(&data.classes, ranks, targets, predicted)
+}
+
+/// The weights that turn embeddings of pictures into cosines with each class.
+///
+/// # Shapes
+/// - result: (D, classes)
+///
+/// # Errors
+/// When the model fails on a sentence.
+pub fn classifier(embedder: &Embedder, data: &Labelled) -> Result<Tensor> {
+    let templates = data.templates.len();
+    let at_a_time = (SENTENCES / templates).max(1);
+    let mut weights = Vec::new();
+    for classes in data.classes.chunks(at_a_time) {
+        let sentences: Vec<String> = classes
+            .iter()
+            .flat_map(|class| data.templates.iter().map(|template| sentence(template, class)))
+            .collect();
+        let texts = of_texts(embedder, &sentences, &|_| ())?; // (classes * templates, D)
+        let texts = texts.reshape((classes.len(), templates, ()))?;
+        weights.push(metrics::classifier(&texts)?); // (D, classes)
+    }
+    Ok(Tensor::cat(&weights, 1)?)
+}
+
+/// Logits as they are compared.
+///
+/// # Errors
+/// When they are not of floats.
+pub fn rounded(logits: &Tensor, rounding: Rounding) -> Result<Tensor> {
+    Ok(match rounding {
+        Rounding::Exact => logits.clone(),
+        // A cast of floats to integers cuts towards zero.
+        Rounding::Reference => logits.to_dtype(DType::I64)?.to_dtype(DType::F32)?,
+    })
 }

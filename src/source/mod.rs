@@ -220,6 +220,18 @@ impl Source {
         &self.plan
     }
 
+    /// What the writer of the first file noted under this name beside the rows: Hugging Face
+    /// `datasets` has names of classes there, under `huggingface`. Only parquet has notes.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more.
+    pub fn note(&self, name: &str) -> Result<Option<String>> {
+        match (self.plan.format, self.plan.files.first()) {
+            (Format::Parquet, Some(file)) => parquet::note(&file.path, name),
+            _ => Ok(None),
+        }
+    }
+
     /// The items of these rows. Reading all ranges in order costs one pass over the files.
     ///
     /// # Errors
@@ -295,6 +307,11 @@ impl PlannedFile {
     fn new(path: &Path, rows: u64) -> Result<PlannedFile> {
         Ok(PlannedFile { path: path.to_owned(), rows, prefix: String::new(), stamp: stamp(path)? })
     }
+}
+
+/// Whether a file is an image by its name.
+pub fn is_image_name(path: &Path) -> bool {
+    inputs::is_image(path)
 }
 
 /// Size and time of change of a file.

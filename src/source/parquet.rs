@@ -174,6 +174,11 @@ fn batch_rows(row_bytes: u64) -> usize {
     (BATCH_BYTES / row_bytes.max(1)).clamp(1, MAX_BATCH_ROWS) as usize
 }
 
+/// What the writer of a file noted under this name beside its schema.
+pub(super) fn note(path: &Path, name: &str) -> Result<Option<String>> {
+    Ok(open(path)?.schema().metadata().get(name).cloned())
+}
+
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     guarded(|| Ok(ParquetRecordBatchReaderBuilder::try_new(file)?)).with_context(|| damaged(path))

@@ -44,7 +44,10 @@ use crate::source::places::Tar;
 /// Extensions that are told apart in a message.
 const MAX_EXTENSIONS: usize = 40;
 
-/// Looks through tars; the `.json` members say which columns there are.
+/// The member that says the class.
+const CLASS: &str = "cls";
+
+/// Looks through tars; the `.json` and `.cls` members say which columns there are.
 pub(super) fn survey(paths: &[PathBuf], config: &Config) -> Result<Survey> {
     let (mut columns, mut extensions) = (Columns::default(), BTreeSet::new());
     let mut files = Vec::new();
@@ -90,7 +93,7 @@ fn look_through(
                 extensions.insert(part.extension.clone());
             }
         }
-        if let Ok(Some(row)) = json(&place) {
+        if let Ok(Some(row)) = cells(&place) {
             columns.observe(&row).with_context(|| format!("cannot read {}", path.display()))?;
         }
     }
@@ -136,7 +139,7 @@ pub(super) fn read<'a>(
 }
 
 fn item(place: &Place, plan: &Plan, prefix: &str) -> Item {
-    let (cells, trouble) = match json(place) {
+    let (cells, trouble) = match cells(place) {
         Ok(cells) => (cells.unwrap_or_default(), None),
         Err(error) => (Extra::new(), Some((Reason::RowMalformed, format!("{error:#}")))),
     };
@@ -170,6 +173,19 @@ fn image(place: &Place, told: Option<&str>) -> Cell {
 fn text(place: &Place) -> Option<String> {
     let bytes = place.read(place.part("txt")?).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// The columns of a row: the fields of its `.json`, and its `.cls`, which is the number of a class.
+fn cells(place: &Place) -> Result<Option<Extra>> {
+    let mut cells = json(place)?;
+    if let Some(class) = place.part(CLASS) {
+        let bytes = place.read(class).map_err(|(_, detail)| anyhow::Error::msg(detail))?;
+        let word = String::from_utf8_lossy(&bytes).trim().to_owned();
+        let number = word.parse::<i64>().map(Value::from);
+        let cells = cells.get_or_insert_default();
+        cells.entry(CLASS).or_insert_with(|| number.unwrap_or(Value::String(word)));
+    }
+    Ok(cells)
 }
 
 fn json(place: &Place) -> Result<Option<Extra>> {

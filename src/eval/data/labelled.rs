@@ -1,14 +1,32 @@
 //! Pictures with one class each.
 
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
+use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::eval::data::Pictures;
+use crate::eval::data::Words;
+use crate::eval::data::cifar::Cifar;
+use crate::eval::data::cifar::Kind;
+use crate::eval::data::folder;
+use crate::eval::data::folder::Folders;
+use crate::eval::data::labels;
+use crate::eval::data::layout;
+use crate::eval::data::rows;
+use crate::eval::data::rows::Rows;
+use crate::eval::data::words;
+use crate::eval::templates;
+use crate::eval::templates::PLACE;
+use crate::eval::templates::Published;
+use crate::source;
 
 /// Which data set, and how it is to be read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,35 +36,27 @@ pub struct LabelledConfig {
     pub data: PathBuf,
     /// What it is; unset: found out.
     pub format: Option<Format>,
-    /// What it is called in results; unset: the published list that names its classes or templates,
-    /// else the name of the file or folder.
+    /// What it is called in results; unset: as the published data set that its classes or templates
+    /// are named after, else as its file or folder.
     pub name: Option<String>,
     /// Names of the classes, in the order of their numbers: a list, a text file with one a line, or
     /// the name of a published data set; unset: as the data say.
     pub classes: Option<Words>,
     /// Sentences with `{}` for the name of a class: a list, a text file, or the name of a published
-    /// data set; unset: as the data say, else `a photo of a {}.`
+    /// data set; unset: as the data say, as published, else `a photo of a {}.`
     pub templates: Option<Words>,
-    /// Column of rows with the class.
+    /// Column of rows with the class; unset: `label`, `class`, `category` or the like.
     pub label_column: Option<String>,
+    /// Column of rows with the picture; unset: recognised.
+    pub image_column: Option<String>,
     /// Which rows count: an expression over their columns, as `split == 'test'`.
     #[serde(rename = "where")]
     pub filter: Option<String>,
     /// Which number stands for the whole; unset: as published, else top-1.
     pub metric: Option<Metric>,
-    /// Which part: a folder of that name, or files whose names begin so; of CIFAR and webdataset
-    /// unset means `test`.
+    /// Which part: a folder of that name, or parquet files whose names begin so; of CIFAR and
+    /// webdataset unset means `test`.
     pub split: Option<String>,
-}
-
-/// Words in the settings themselves, or where they stand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Words {
-    /// The words.
-    List(Vec<String>),
-    /// A text file with one a line, or the name of a published data set.
-    Named(String),
 }
 
 /// What labelled data can be.
@@ -91,13 +101,42 @@ pub struct Labelled {
     pictures: Pictures,
 }
 
+/// What lies in the data themselves.
+struct Found {
+    classes: Vec<String>,
+    targets: Vec<usize>,
+    pictures: Pictures,
+    templates: Option<Vec<String>>,
+}
+
+impl LabelledConfig {
+    /// The same with paths that are found beside the settings.
+    pub fn beside(self, folder: &Path) -> LabelledConfig {
+        LabelledConfig {
+            data: folder.join(self.data),
+            classes: self.classes.map(|words| words.beside(folder)),
+            templates: self.templates.map(|words| words.beside(folder)),
+            ..self
+        }
+    }
+
+    /// The published data set that it is said to be.
+    fn published(&self, format: Format) -> Option<Published> {
+        let named =
+            [&self.classes, &self.templates].into_iter().flatten().find_map(Words::published);
+        let by_name = || templates::find(self.name.as_deref()?);
+        let by_format = || templates::find(cifar(format)?.name());
+        named.or_else(by_name).or_else(by_format)
+    }
+}
+
 impl Labelled {
     /// Finds the pictures and their classes.
     ///
     /// # Errors
     /// When the data cannot be read, have no picture, or a label is none of the classes.
-    pub fn open(_config: &LabelledConfig) -> Result<Labelled> {
-        bail!("labelled data are not read yet")
+    pub fn open(config: &LabelledConfig) -> Result<Labelled> {
+        open(config).with_context(|| format!("labelled data {}", config.data.display()))
     }
 
     /// How many pictures there are.
@@ -119,4 +158,155 @@ impl Labelled {
     pub fn pictures(&self) -> &Pictures {
         &self.pictures
     }
+
+    /// Classes without a picture.
+    pub fn empty_classes(&self) -> Vec<&str> {
+        let mut has_any = vec![false; self.classes.len()];
+        self.targets.iter().for_each(|&target| has_any[target] = true);
+        let empty = self.classes.iter().zip(has_any).filter(|(_, has_any)| !has_any);
+        empty.map(|(class, _)| class.as_str()).collect()
+    }
+}
+
+fn open(config: &LabelledConfig) -> Result<Labelled> {
+    let told = config.classes.as_ref().map(|words| words.read(|p| p.classes)).transpose()?;
+    let format = config.format.map_or_else(|| recognise(config), Ok)?;
+    let Found { classes, targets, pictures, templates } = match (format, cifar(format)) {
+        (Format::Folder, _) => of_folder(config, told)?,
+        (Format::Webdataset, _) => of_tars(config, told)?,
+        (_, Some(kind)) => of_cifar(config, kind, told)?,
+        _ => of_rows(config, told)?,
+    };
+    ensure!(!targets.is_empty(), "there is no picture");
+    // A data set of the same name with other classes is another one.
+    let published = config.published(format).filter(|set| set.classes.len() == classes.len());
+    let told = config.templates.as_ref().map(|words| words.read(|p| p.templates)).transpose()?;
+    let templates = told.or(templates).or_else(|| Some(published.as_ref()?.templates.clone()));
+    let templates = sentences(templates.unwrap_or_else(|| vec![templates::PLAIN.to_owned()]))?;
+    let metric = config.metric.or_else(|| Some(published.as_ref()?.metric)).unwrap_or_default();
+    let name = config.name.clone().or_else(|| Some(published?.name));
+    let name = name.unwrap_or_else(|| stem(&config.data));
+    Ok(Labelled { name, classes, templates, metric, targets, pictures })
+}
+
+/// CLIP_benchmark writes `{c}` where others write `{}`.
+fn sentences(templates: Vec<String>) -> Result<Vec<String>> {
+    ensure!(!templates.is_empty(), "there is no template");
+    let one = |template: String| {
+        let template = template.replace("{c}", PLACE);
+        ensure!(template.contains(PLACE), "template {template:?} has no {PLACE} for the class");
+        Ok(template)
+    };
+    templates.into_iter().map(one).collect()
+}
+
+/// The name of a file or folder without its extension.
+pub(super) fn stem(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn cifar(format: Format) -> Option<Kind> {
+    match format {
+        Format::Cifar10 => Some(Kind::Ten),
+        Format::Cifar100 => Some(Kind::Hundred),
+        _ => None,
+    }
+}
+
+fn recognise(config: &LabelledConfig) -> Result<Format> {
+    let data = &config.data;
+    ensure!(data.exists(), "there is no such file or folder");
+    let has = |name: &str| data.join(name).is_file();
+    let is_cifar = |format: &Format| cifar(*format).is_some_and(|kind| has(kind.names_file()));
+    if let Some(format) = [Format::Cifar10, Format::Cifar100].into_iter().find(is_cifar) {
+        return Ok(format);
+    }
+    if layout::is_one(data, config.split.as_deref()) {
+        return Ok(Format::Webdataset);
+    }
+    if config.label_column.is_some() || has("run.json") {
+        return Ok(Format::Rows);
+    }
+    let extensions = extensions(data);
+    match () {
+        () if extensions.contains("tar") => Ok(Format::Webdataset),
+        () if data.is_file() || extensions.contains("parquet") => Ok(Format::Rows),
+        () => Ok(Format::Folder),
+    }
+}
+
+/// The extension of a file, or those of the files in a folder and in its `data`.
+fn extensions(data: &Path) -> HashSet<String> {
+    let paths = match data.is_dir() {
+        false => vec![data.to_owned()],
+        true => {
+            let inside = [data.to_owned(), data.join("data")];
+            let entries = inside.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+            entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.is_file()).collect()
+        }
+    };
+    let extension = |path: &PathBuf| Some(path.extension()?.to_string_lossy().into_owned());
+    paths.iter().filter_map(extension).collect()
+}
+
+fn of_folder(config: &LabelledConfig, told: Option<Vec<String>>) -> Result<Found> {
+    let root = match &config.split {
+        Some(split) => config.data.join(split),
+        None => config.data.clone(),
+    };
+    let Folders { classes, targets, files } = folder::list(&root, told)?;
+    Ok(Found { classes, targets, pictures: Pictures::of_files(files), templates: None })
+}
+
+fn of_tars(config: &LabelledConfig, told: Option<Vec<String>>) -> Result<Found> {
+    let inputs = layout::tars(&config.data, config.split.as_deref())?;
+    let classes = told.map_or_else(|| layout::classes(&config.data), |told| Ok(Some(told)))?;
+    let column = Some(config.label_column.as_deref().unwrap_or("cls"));
+    let found = of_source(config, &inputs, column, classes)?;
+    Ok(Found { templates: layout::templates(&config.data)?, ..found })
+}
+
+fn of_cifar(config: &LabelledConfig, kind: Kind, told: Option<Vec<String>>) -> Result<Found> {
+    let split = config.split.as_deref().unwrap_or(layout::SPLIT);
+    let (cifar, numbers) = Cifar::open(&config.data, kind, split)?;
+    let noted = config.data.join(kind.names_file());
+    let names = match (told, noted.is_file()) {
+        (Some(told), _) => told,
+        (None, true) => words::lines(&noted)?,
+        (None, false) => templates::find(kind.name()).map_or_else(Vec::new, |set| set.classes),
+    };
+    let pictures = Pictures::of_cifar(cifar);
+    let label = |(key, number): (&String, &usize)| (key.clone(), Some((*number).into()));
+    let labels: Vec<_> = pictures.keys().iter().zip(&numbers).map(label).collect();
+    let (classes, targets) = labels::numbered(&labels, Some(names))?;
+    Ok(Found { classes, targets, pictures, templates: None })
+}
+
+fn of_rows(config: &LabelledConfig, told: Option<Vec<String>>) -> Result<Found> {
+    let inputs = rows::inputs(&config.data, config.split.as_deref())?;
+    of_source(config, &inputs, config.label_column.as_deref(), told)
+}
+
+fn of_source(
+    config: &LabelledConfig,
+    inputs: &[String],
+    column: Option<&str>,
+    told: Option<Vec<String>>,
+) -> Result<Found> {
+    let image_column = config.image_column.clone();
+    let as_found = source::Config { image_column, ..source::Config::default() };
+    let rows = Rows::open(inputs, &as_found, config.filter.as_deref())?;
+    let column = rows.label_column(column)?;
+    let names = told.map_or_else(|| rows.noted_classes(&column), |told| Ok(Some(told)))?;
+    let (mut labels, mut kept) = (Vec::new(), Vec::new());
+    rows.each(|row, item| {
+        let label = rows.cell(&item, &column);
+        kept.push((item.key.clone(), row));
+        labels.push((item.key, label));
+        Ok(())
+    })?;
+    ensure!(!labels.is_empty(), "no row counts");
+    let (classes, targets) = labels::numbered(&labels, names)?;
+    Ok(Found { classes, targets, pictures: rows.pictures(kept), templates: None })
 }

@@ -1,0 +1,1 @@
+//! Parsers over small real files.
