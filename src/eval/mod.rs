@@ -5,10 +5,14 @@
 
 pub mod benchmark;
 pub mod bootstrap;
+pub mod compare;
 pub mod data;
 pub mod features;
 pub mod metrics;
+pub mod page;
 pub mod probe;
+pub mod result;
 pub mod retrieval;
+pub mod suite;
 pub mod templates;
 pub mod zero_shot;

@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
-use candle_core::DType;
 use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -78,7 +77,7 @@ pub fn score(
     let (place, tried) = sweep(train, validation, classes, metric)?;
     let all = train.with(validation)?;
     let fitted = Logistic::fit(&all.features, &all.targets, classes, value(place), None)?;
-    let ranks = ranks(&fitted.logits(&test.features)?, &test.targets)?;
+    let ranks = metrics::ranks(&fitted.logits(&test.features)?, &test.targets)?;
     let choice = Choice {
         c: value(place),
         validation: tried[&place],
@@ -103,7 +102,7 @@ fn sweep(
         // The neighbour is most of the way.
         let before = fitted.range(..place).next_back().map(|(_, fitted)| fitted);
         let found = Logistic::fit(&train.features, &train.targets, classes, value(place), before)?;
-        let logits = found.logits(&validation.features)?.to_dtype(DType::F32)?;
+        let logits = found.logits(&validation.features)?;
         fitted.insert(place, found);
         match metric {
             Metric::Top1 => metrics::accuracy(&logits, &validation.targets),
@@ -137,17 +136,6 @@ fn best(scores: &BTreeMap<usize, f64>) -> Result<usize> {
     // From the back, because the last of equals is taken.
     let best = scores.iter().rev().max_by(|a, b| a.1.total_cmp(b.1));
     best.map(|(&place, _)| place).context("no value was tried")
-}
-
-/// How many classes come before the right one; of equals, the lower class comes first.
-fn ranks(logits: &Tensor, targets: &[usize]) -> Result<Vec<usize>> {
-    let rows: Vec<Vec<f64>> = logits.to_vec2()?;
-    let rank = |(row, &target): (&Vec<f64>, &usize)| {
-        let own = row[target];
-        let before = |&(at, value): &(usize, &f64)| *value > own || (*value == own && at < target);
-        row.iter().enumerate().filter(before).count()
-    };
-    Ok(rows.iter().zip(targets).map(rank).collect())
 }
 
 impl Part {
@@ -188,7 +176,7 @@ mod tests {
 
     fn top1(fitted: &Logistic, part: &Part) -> f64 {
         let logits = fitted.logits(&part.features).unwrap();
-        let ranks = ranks(&logits, &part.targets).unwrap();
+        let ranks = metrics::ranks(&logits, &part.targets).unwrap();
         ranks.iter().filter(|&&rank| rank == 0).count() as f64 / ranks.len() as f64
     }
 

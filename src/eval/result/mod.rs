@@ -29,6 +29,8 @@ pub use answers::Answers;
 pub use answers::Bytes;
 pub use answers::Classes;
 
+pub(in crate::eval) use answers::hash_of;
+
 /// What a checkpoint scored at a task on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {

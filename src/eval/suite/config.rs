@@ -14,7 +14,6 @@ use crate::clip;
 use crate::eval::bootstrap;
 use crate::eval::data::CaptionedConfig;
 use crate::eval::data::LabelledConfig;
-use crate::eval::data::Words;
 use crate::eval::result::Task;
 use crate::eval::zero_shot::Rounding;
 use crate::model;
@@ -57,6 +56,7 @@ pub struct Checkpoint {
 /// A data set with classes, and what is done with it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "toml::Table")]
+#[schemars(!try_from, default)]
 pub struct LabelledTasks {
     /// The data.
     #[serde(flatten)]
@@ -131,10 +131,9 @@ impl Suite {
     pub fn read(path: &Path) -> Result<Suite> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the suite {}", path.display()))?;
-        let mut suite: Suite =
+        let suite: Suite =
             toml::from_str(&text).with_context(|| format!("in the suite {}", path.display()))?;
-        suite.move_paths(path.parent().unwrap_or(Path::new("")));
-        Ok(suite)
+        Ok(suite.beside(path.parent().unwrap_or(Path::new(""))))
     }
 
     /// Refuses what cannot be meant.
@@ -161,42 +160,44 @@ impl Suite {
         Ok(())
     }
 
-    fn move_paths(&mut self, to: &Path) {
-        let moved = |path: &mut PathBuf| *path = to.join(&path);
-        // These may also be the name of something that ships with the program.
-        let named = |name: &mut String| {
-            if to.join(&name).exists() {
-                *name = to.join(&name).display().to_string();
-            }
-        };
-        for checkpoint in &mut self.checkpoint {
-            moved(&mut checkpoint.path);
-            checkpoint.tokenizer.as_mut().map(moved);
-            checkpoint.model_config.as_mut().map(named);
-        }
-        for entry in &mut self.labelled {
-            moved(&mut entry.data.data);
-            for words in [&mut entry.data.classes, &mut entry.data.templates] {
-                if let Some(Words::Named(name)) = words {
-                    named(name);
-                }
-            }
-            for part in [&mut entry.probe.train, &mut entry.probe.validation] {
-                part.as_mut().and_then(|part| part.data.as_mut()).map(moved);
-            }
-        }
-        for entry in &mut self.captioned {
-            moved(&mut entry.data);
-            entry.images.as_mut().map(moved);
+    fn beside(self, folder: &Path) -> Suite {
+        Suite {
+            checkpoint: self.checkpoint.into_iter().map(|entry| entry.beside(folder)).collect(),
+            labelled: self.labelled.into_iter().map(|entry| entry.beside(folder)).collect(),
+            captioned: self.captioned.into_iter().map(|entry| entry.beside(folder)).collect(),
+            ..self
         }
     }
 }
 
+impl LabelledTasks {
+    fn beside(mut self, folder: &Path) -> LabelledTasks {
+        for part in [&mut self.probe.train, &mut self.probe.validation].into_iter().flatten() {
+            part.data = part.data.take().map(|data| folder.join(data));
+        }
+        LabelledTasks { data: self.data.beside(folder), ..self }
+    }
+}
+
 impl Checkpoint {
+    fn beside(self, folder: &Path) -> Checkpoint {
+        Checkpoint {
+            path: folder.join(self.path),
+            tokenizer: self.tokenizer.map(|tokenizer| folder.join(tokenizer)),
+            // `b32` and its like are names and no files.
+            model_config: self.model_config.map(|name| match folder.join(&name) {
+                file if file.is_file() => file.display().to_string(),
+                _ => name,
+            }),
+            ..self
+        }
+    }
+
     /// What it is called.
     pub fn name(&self) -> String {
         let of_path = || {
-            let name = if self.path.is_dir() { self.path.file_name() } else { self.path.file_stem() };
+            let name =
+                if self.path.is_dir() { self.path.file_name() } else { self.path.file_stem() };
             name.unwrap_or_default().to_string_lossy().into_owned()
         };
         self.name.clone().unwrap_or_else(of_path)

@@ -7,6 +7,7 @@
 
 mod config;
 mod fingerprint;
+mod opened;
 mod work;
 
 use std::path::Path;
@@ -18,12 +19,12 @@ use anyhow::Result;
 use anyhow::ensure;
 
 use crate::clip::Embedder;
-use crate::eval::data::Captioned;
 use crate::eval::page;
 use crate::eval::result::Score;
 use crate::eval::result::Task;
 use crate::eval::suite::fingerprint::fingerprint;
-use crate::eval::suite::work::LabelledData;
+use crate::eval::suite::opened::Data;
+use crate::eval::suite::work::Work;
 
 pub use config::Checkpoint;
 pub use config::LabelledTasks;
@@ -73,12 +74,6 @@ pub struct Failure {
     pub why: Error,
 }
 
-/// A data set that was opened.
-enum Data {
-    Labelled(Box<LabelledData>),
-    Captioned(Box<Captioned>),
-}
-
 /// A task on a data set, and where its result goes.
 struct Job {
     task: Task,
@@ -110,17 +105,11 @@ pub fn run(suite: &Suite, folder: &Path, tell: &dyn Fn(Told)) -> Result<Ended> {
     Ok(ended)
 }
 
-fn open_all(suite: &Suite, tell: &dyn Fn(Told), ended: &mut Ended) -> Vec<Data> {
-    let labelled = suite.labelled.iter().map(|entry| {
-        let opened = LabelledData::open(entry).map(|data| Data::Labelled(Box::new(data)));
-        (&entry.data.data, opened)
-    });
-    let captioned = suite.captioned.iter().map(|entry| {
-        let opened = Captioned::open(entry).map(|data| Data::Captioned(Box::new(data)));
-        (&entry.data, opened)
-    });
+fn open_all<'a>(suite: &'a Suite, tell: &dyn Fn(Told), ended: &mut Ended) -> Vec<Data<'a>> {
+    let labelled = suite.labelled.iter().map(|e| (&e.data.data, Data::labelled(e)));
+    let captioned = suite.captioned.iter().map(|e| (&e.data, Data::captioned(e)));
     let mut data = Vec::new();
-    for (path, opened) in labelled.chain(captioned).collect::<Vec<_>>() {
+    for (path, opened) in labelled.chain(captioned) {
         match opened {
             Ok(opened) => data.push(opened),
             Err(why) => ended.fail(path.display().to_string(), why, tell),
@@ -139,20 +128,17 @@ fn score(
     ended: &mut Ended,
 ) -> Result<()> {
     let weights = fingerprint::of_checkpoint(checkpoint)?;
-    let model = checkpoint.model()?;
+    let (name, model) = (checkpoint.name(), checkpoint.model()?);
     let mut embedder = None;
     for data in data {
-        let (mut missing, what) = (Vec::new(), format!("{} · {}", checkpoint.name(), data.name()));
-        for task in data.tasks(suite) {
-            let fingerprint = fingerprint(&weights, suite, &data.settings(suite), task)?;
-            let name = format!("{}_{}_{}", data.name(), checkpoint.name(), task.name());
-            let file = folder.join(format!("{}.json", plain(&name)));
-            match Score::read(&file) {
-                Ok(score) if score.is_of(&fingerprint) => {
-                    tell(Told::Kept(&score));
-                    ended.scores.push(score);
-                }
-                _ => missing.push(Job { task, file, fingerprint }),
+        let mut missing = Vec::new();
+        for &task in data.tasks() {
+            let fingerprint = fingerprint(&weights, suite, data, task)?;
+            let file = format!("{}_{name}_{}", data.name(), task.name());
+            let file = folder.join(format!("{}.json", plain(&file)));
+            match Score::read(&file).ok().filter(|score| score.is_of(&fingerprint)) {
+                Some(score) => ended.keep(score, tell),
+                None => missing.push(Job { task, file, fingerprint }),
             }
         }
         if missing.is_empty() {
@@ -162,7 +148,8 @@ fn score(
             Some(embedder) => embedder,
             None => embedder.insert(Embedder::open(&checkpoint.clip()?)?),
         };
-        let mut work = match work::Work::start(embedder, data, &what, tell) {
+        let what = format!("{name} · {}", data.name());
+        let work = match Work::start(suite, embedder, data, &what, tell) {
             Ok(work) => work,
             Err(why) => {
                 ended.fail(what, why, tell);
@@ -170,17 +157,17 @@ fn score(
             }
         };
         for job in missing {
-            let made = work.score(job.task, suite).and_then(|judged| {
-                let named = (checkpoint.name(), model.clone(), data.name().to_owned());
-                let score = judged.named(named, job.task, job.fingerprint, embedder.label());
-                score.write(&job.file).map(|()| score)
+            let score = work.score(&job).map(|(metrics, details)| Score {
+                dataset: data.name().to_owned(),
+                model: model.clone(),
+                pretrained: name.clone(),
+                task: job.task,
+                metrics,
+                language: "en".to_owned(),
+                recaption: Some(details),
             });
-            match made {
-                Ok(score) => {
-                    tell(Told::Made(&score));
-                    ended.made += 1;
-                    ended.scores.push(score);
-                }
+            match score.and_then(|score| score.write(&job.file).map(|()| score)) {
+                Ok(score) => ended.make(score, tell),
                 Err(why) => ended.fail(format!("{what} · {}", job.task.words()), why, tell),
             }
         }
@@ -188,20 +175,28 @@ fn score(
     Ok(())
 }
 
+impl Score {
+    fn is_of(&self, fingerprint: &str) -> bool {
+        self.recaption.as_ref().is_some_and(|details| details.fingerprint == fingerprint)
+    }
+}
+
 impl Ended {
+    fn keep(&mut self, score: Score, tell: &dyn Fn(Told)) {
+        tell(Told::Kept(&score));
+        self.scores.push(score);
+    }
+
+    fn make(&mut self, score: Score, tell: &dyn Fn(Told)) {
+        tell(Told::Made(&score));
+        self.made += 1;
+        self.scores.push(score);
+    }
+
     fn fail(&mut self, what: String, why: Error, tell: &dyn Fn(Told)) {
         let failure = Failure { what, why };
         tell(Told::Failed(&failure));
         self.failures.push(failure);
-    }
-}
-
-impl Data {
-    fn name(&self) -> &str {
-        match self {
-            Data::Labelled(data) => &data.judged.name,
-            Data::Captioned(data) => &data.name,
-        }
     }
 }
 
