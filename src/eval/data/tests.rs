@@ -114,15 +114,16 @@ fn folders_are_classes_in_the_order_of_their_names() {
     assert_eq!(data.classes, ["Crack", "good", "hole"]);
     assert_eq!(data.targets(), [1, 2, 2]);
     assert_eq!(data.empty_classes(), ["Crack"]);
-    assert_eq!((data.templates, data.metric), (vec!["a photo of a {}.".to_owned()], Metric::Top1));
+    assert_eq!(data.templates, ["a photo of a {}."]);
+    assert_eq!(data.metric, Metric::Top1);
     for at_a_time in [1, 2, 10] {
-        let found = shown(&data.pictures, at_a_time);
+        let found = shown(data.pictures(), at_a_time);
         let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["good/1.png", "hole/b.png", "hole/deep/a.JPG"]);
         assert_eq!(found[2].1.as_deref().unwrap(), png(1));
     }
     fs::remove_file(at("hole/b.png")).unwrap();
-    assert_eq!(shown(&data.pictures, 10)[1], ("hole/b.png".to_owned(), None));
+    assert_eq!(shown(data.pictures(), 10)[1], ("hole/b.png".to_owned(), None));
 }
 
 #[test]
@@ -205,6 +206,32 @@ fn labels_of_parquet_are_words_or_numbers_of_named_classes() {
     assert!(error.contains("row b has no label"), "{error}");
     let error = refused(&LabelledConfig { label_column: Some("lable".to_owned()), ..told });
     assert!(error.contains("no column lable; there are key, label"), "{error}");
+}
+
+#[test]
+fn a_filter_says_which_rows_count() {
+    let root = tempdir().unwrap();
+    let path = root.path().join("set.parquet");
+    let columns = vec![
+        ("image", images(&[1, 2, 3, 4])),
+        ("caption", words(&["one", "two", "three", "four"])),
+        ("category", words(&["pear", "fig", "fig", "kiwi"])),
+        ("split", words(&["test", "train", "test", "test"])),
+    ];
+    parquet(&path, columns, None);
+    let filter = |text: &str| Some(text.to_owned());
+    let config = LabelledConfig { filter: filter("split == 'test'"), ..labelled(&path) };
+    let data = Labelled::open(&config).unwrap();
+    assert_eq!(data.classes, ["fig", "kiwi", "pear"]);
+    assert_eq!(data.targets(), [2, 0, 1]);
+    let bytes: Vec<_> = shown(data.pictures(), 2).into_iter().map(|(_, b)| b.unwrap()).collect();
+    assert_eq!(bytes, [png(1), png(3), png(4)]);
+    let config = CaptionedConfig { filter: config.filter, ..captioned(&path) };
+    assert_eq!(Captioned::open(&config).unwrap().texts, ["one", "three", "four"]);
+    let config = LabelledConfig { filter: filter("split == 'val'"), ..labelled(&path) };
+    assert!(refused(&config).contains("no row counts"));
+    let config = LabelledConfig { filter: filter("spilt == 'val'"), ..labelled(&path) };
+    assert!(refused(&config).contains("no column spilt"));
 }
 
 #[test]
