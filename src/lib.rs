@@ -18,6 +18,7 @@ pub mod dedup;
 pub mod describe;
 pub mod eval;
 pub mod fetch;
+pub mod filter;
 pub mod model;
 pub mod models;
 pub mod perceive;

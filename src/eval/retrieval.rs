@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_similarity_that_is_no_number_is_an_error() {
-        let nan = (Tensor::zeros((2, 8), candle_core::DType::F32, &Device::Cpu).unwrap() / 0.0);
+        let nan = Tensor::zeros((2, 8), candle_core::DType::F32, &Device::Cpu).unwrap() / 0.0;
         let row_of = [Some(0), Some(1)];
         assert!(ranks(&nan.unwrap(), &random(2), &row_of, &[0, 1], 1000).is_err());
     }

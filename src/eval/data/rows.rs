@@ -11,8 +11,12 @@ use serde_json::Value;
 
 use crate::eval::data::Pictures;
 use crate::eval::data::labels::shown;
+use crate::filter::Filter;
+use crate::filter::Names;
 use crate::sample::Item;
+use crate::shard;
 use crate::source;
+use crate::source::Mapping;
 use crate::source::Source;
 
 /// Columns of labels that are taken without being told, if there is one of them.
@@ -21,6 +25,7 @@ const LABELS: [&str; 6] = ["label", "labels", "class", "category", "fine_label",
 /// A dataset and the rows that count.
 pub(super) struct Rows {
     source: Source,
+    filter: Option<Filter>,
 }
 
 impl Rows {
@@ -29,9 +34,13 @@ impl Rows {
         config: &source::Config,
         filter: Option<&str>,
     ) -> Result<Rows> {
-        let source = Source::open(inputs, config)?;
-        ensure!(filter.is_none(), "filters cannot be used yet");
-        Ok(Rows { source })
+        let source = shard::open_source(inputs, config)?;
+        let plan = source.plan();
+        let Mapping { key, url, text, .. } = plan.mapping.clone();
+        let names = Names { key, url, text };
+        let over = |text| Filter::parse(text)?.over(names, &plan.extra);
+        let filter = filter.map(over).transpose()?;
+        Ok(Rows { source, filter })
     }
 
     pub(super) fn source(&self) -> &Source {
@@ -86,7 +95,11 @@ impl Rows {
     pub(super) fn each(&self, mut work: impl FnMut(u64, Item) -> Result<()>) -> Result<()> {
         let rows = 0..self.source.plan().rows;
         for (row, item) in rows.clone().zip(self.source.items(rows)?) {
-            work(row, item?)?;
+            let item = item?;
+            let counts = self.filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&item))?;
+            if counts {
+                work(row, item)?;
+            }
         }
         Ok(())
     }
