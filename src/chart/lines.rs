@@ -163,7 +163,7 @@ mod tests {
         let svg =
             lines(&chart(vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0), (3.0, f64::INFINITY)]));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
-        let path = svg.split("<path d=\"").filter(|p| p.contains("stroke-width=\"1.8\"")).next();
+        let path = svg.split("<path d=\"").find(|p| p.contains("stroke-width=\"1.8\""));
         assert_eq!(path.unwrap().split('"').next().unwrap().matches('M').count(), 2);
         let none = lines(&chart(vec![(f64::NAN, 1.0)]));
         assert!(none.contains("no points"));

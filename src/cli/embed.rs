@@ -11,7 +11,6 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
-use anyhow::ensure;
 use clap::Args;
 use comfy_table::Table;
 use indicatif::ProgressBar;
@@ -20,6 +19,7 @@ use rayon::iter::IntoParallelRefIterator;
 use rayon::iter::ParallelIterator;
 use serde_json::json;
 
+use crate::cli::weights::Weights;
 use crate::clip;
 use crate::clip::Embedder;
 use crate::clip::Length;
@@ -32,26 +32,6 @@ use crate::shard::Embeddings;
 use crate::shard::Precision;
 use crate::source;
 use crate::source::Source;
-
-/// Which weights, of which sizes.
-#[derive(Args)]
-struct Weights {
-    /// RWKV-CLIP weights: a `.pt` or safetensors file.
-    #[arg(long, value_name = "FILE")]
-    checkpoint: PathBuf,
-    /// Their sizes: b32, b16, small, tiny, or a JSON or TOML file.
-    #[arg(long, value_name = "NAME")]
-    model_config: String,
-    /// Where the model runs: cpu, cuda, cuda:1.
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// A tokenizer.json, for weights that do not speak CLIP's vocabulary.
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
-    /// Rows that are embedded together.
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    batch: usize,
-}
 
 #[derive(Args)]
 pub(super) struct Embed {
@@ -92,23 +72,6 @@ pub(super) struct Similarity {
     limit: Option<u64>,
 }
 
-/// Rows of a batch at most: 2.5 GB of pictures of 224 pixels.
-const MOST: usize = 4_096;
-
-impl Weights {
-    fn open(&self) -> Result<Embedder> {
-        let batch = self.batch;
-        ensure!((1..=MOST).contains(&batch), "--batch is {batch}; 1 to {MOST} is possible");
-        Embedder::open(&clip::Config {
-            checkpoint: Some(self.checkpoint.clone()),
-            model_config: self.model_config.clone(),
-            device: self.device.clone(),
-            tokenizer: self.tokenizer.clone(),
-            batch: self.batch,
-        })
-    }
-}
-
 impl Embed {
     pub(super) fn run(self) -> Result<()> {
         if self.images.is_none() && self.texts.is_none() {
@@ -124,7 +87,7 @@ impl Embed {
         let mut made = (0, 0);
         if let Some(images) = &self.images {
             let source = dataset(std::slice::from_ref(images), None)?;
-            for_batches(&source, self.weights.batch, None, |items| {
+            for_batches(&source, self.weights.how.batch, None, |items| {
                 let (keys, pictures) = prepared(&embedder, &items);
                 let embeddings = embedder.images(&pictures, self.length())?;
                 self.push(&mut out, &mut made, rows(keys, "image", embeddings))
@@ -138,13 +101,13 @@ impl Embed {
                 self.push(&mut out, &mut made, rows(keys, "text", embeddings))
             };
             match is_lines(texts) {
-                true => for_lines(Path::new(texts), self.weights.batch, &mut push)?,
+                true => for_lines(Path::new(texts), self.weights.how.batch, &mut push)?,
                 false => {
                     let source = dataset(std::slice::from_ref(texts), self.text_column.as_deref());
                     let source = source.context(
                         "--texts takes a dataset with pictures, or a .txt file with a text a line",
                     )?;
-                    for_batches(&source, self.weights.batch, None, |items| {
+                    for_batches(&source, self.weights.how.batch, None, |items| {
                         push(items.into_iter().map(|item| (item.key, item.text_raw)).collect())
                     })?;
                 }
@@ -322,7 +285,7 @@ impl Similarity {
         let source = dataset(&self.input, None)?;
         let names = self.columns(&source)?;
         let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
-        for_batches(&source, self.weights.batch, self.limit, |items| {
+        for_batches(&source, self.weights.how.batch, self.limit, |items| {
             let texts: Vec<Vec<Option<&str>>> =
                 items.iter().map(|item| texts_of(item, &source, &names)).collect();
             let (keys, pictures) = prepared(&embedder, &items);

@@ -1,12 +1,15 @@
 //! The command line: arguments, messages, exit codes. What is done is in the modules below.
 
+mod compare;
 mod embed;
+mod eval;
 mod look;
 mod models;
 mod outcome;
 mod progress;
 mod refine;
 mod settings;
+mod weights;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -68,6 +71,10 @@ enum Command {
     Embed(embed::Embed),
     /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
     Similarity(embed::Similarity),
+    /// What checkpoints score: zero-shot classification, linear probe, retrieval.
+    Eval(Box<eval::Eval>),
+    /// Results of `eval` beside each other, with the differences that are more than chance.
+    Compare(compare::Compare),
     /// Get language models, and examine model folders.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -83,7 +90,7 @@ struct Setup {
 impl Cli {
     /// Whether most of the time goes into tensors, and memory had better be kept.
     pub fn computes(&self) -> bool {
-        matches!(self.command, Command::Embed(_) | Command::Similarity(_))
+        matches!(self.command, Command::Embed(_) | Command::Similarity(_) | Command::Eval(_))
     }
 
     /// Does what was asked and says how it went.
@@ -112,6 +119,8 @@ impl Command {
             Command::Why(why) => why.run()?,
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,
+            Command::Eval(eval) => return eval.run(),
+            Command::Compare(compare) => compare.run()?,
             Command::Models(command) => return command.run(),
         }
         Ok(Outcome::Done)

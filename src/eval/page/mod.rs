@@ -245,6 +245,13 @@ pub fn written(cell: &Cell) -> String {
     }
 }
 
+/// The metric that stands for a whole result, in words.
+pub fn headline(score: &Score) -> Option<String> {
+    let own = score.recaption.as_ref()?;
+    let value = *score.metrics.get(&own.headline)?;
+    Some(written(&Cell { value, interval: own.intervals.get(&own.headline).copied(), lead: None }))
+}
+
 fn percent(share: f64) -> String {
     format!("{:.1}", share * 100.0)
 }

@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use anyhow::ensure;
 
+/// A value and its gradient at a place.
+pub(super) type Function<'a> = dyn Fn(&[f64]) -> Result<(f64, Vec<f64>)> + 'a;
+
 /// When to stop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stop {
@@ -46,7 +49,7 @@ const SMALLEST: f64 = 64.0 * f64::EPSILON;
 /// # Errors
 /// When the function fails, or is not finite where the walk begins.
 pub(super) fn minimise(
-    function: &dyn Fn(&[f64]) -> Result<(f64, Vec<f64>)>,
+    function: &Function,
     start: Vec<f64>,
     stop: Stop,
 ) -> Result<Minimum> {
@@ -112,7 +115,7 @@ fn downhill(memory: &VecDeque<Pair>, gradient: &[f64]) -> Vec<f64> {
 }
 
 fn search(
-    function: &dyn Fn(&[f64]) -> Result<(f64, Vec<f64>)>,
+    function: &Function,
     place: &[f64],
     value: f64,
     gradient: &[f64],

@@ -135,7 +135,7 @@ fn score(
         for &task in data.tasks() {
             let fingerprint = fingerprint(&weights, suite, data, task)?;
             let file = format!("{}_{name}_{}", data.name(), task.name());
-            let file = folder.join(format!("{}.json", plain(&file)));
+            let file = folder.join(format!("{}.json", file_name(&file)));
             match Score::read(&file).ok().filter(|score| score.is_of(&fingerprint)) {
                 Some(score) => ended.keep(score, tell),
                 None => missing.push(Job { task, file, fingerprint }),
@@ -201,7 +201,7 @@ impl Ended {
 }
 
 /// A file name of a name: what some file system could take amiss becomes a dash.
-fn plain(name: &str) -> String {
+pub fn file_name(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
     name.chars().map(plain).collect()
 }

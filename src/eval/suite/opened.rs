@@ -66,7 +66,9 @@ impl<'a> Data<'a> {
                 (Task::LinearProbe, settings, judged) => {
                     json!([settings.data, judged.classes, judged.metric, settings.probe])
                 }
-                (_, settings, judged) => json!([settings.data, judged.classes, judged.metric, judged.templates]),
+                (_, settings, judged) => {
+                    json!([settings.data, judged.classes, judged.metric, judged.templates])
+                }
             },
             Data::Captioned(settings, _) => json!(settings),
         })
