@@ -17,6 +17,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use recaption::config::Config;
+use recaption::eval::result::Score;
+use recaption::eval::suite::Suite;
 use recaption::run::RunRecord;
 use recaption::sample::Audit;
 use recaption::sample::Fit;
@@ -71,6 +73,8 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("stats.schema.json", schema_for!(Marker)),
         ("run.schema.json", schema_for!(RunRecord)),
         ("config.schema.json", schema_for!(Config)),
+        ("score.schema.json", schema_for!(Score)),
+        ("suite.schema.json", schema_for!(Suite)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }

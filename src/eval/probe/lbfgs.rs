@@ -36,23 +36,20 @@ pub(super) struct Minimum {
 /// Pairs of steps and gradient changes that are remembered; scipy has as many.
 const MEMORY: usize = 10;
 /// Points that a line search looks at; each halves or doubles the step.
-const TRIES: usize = 40;
+const TRIES: usize = 30;
 /// Of the decrease that the slope promises, this share is enough.
 const DECREASE: f64 = 1e-4;
 /// The slope has to become this many times smaller.
 const CURVATURE: f64 = 0.9;
-/// A step that lowers the value by less than this share of it is the last: behind it is rounding.
-const SMALLEST: f64 = 64.0 * f64::EPSILON;
+/// A step that lowers the value by less than this share of it is the last. Here f32 inside the
+/// function begins to show.
+const SMALLEST: f64 = 1e-9;
 
 /// Walks down from `start`; `function` gives the value and the gradient at a place.
 ///
 /// # Errors
 /// When the function fails, or is not finite where the walk begins.
-pub(super) fn minimise(
-    function: &Function,
-    start: Vec<f64>,
-    stop: Stop,
-) -> Result<Minimum> {
+pub(super) fn minimise(function: &Function, start: Vec<f64>, stop: Stop) -> Result<Minimum> {
     let (mut place, (mut value, mut gradient)) = (start.clone(), function(&start)?);
     ensure!(value.is_finite(), "the function to minimise is {value} where the search begins");
     let mut memory: VecDeque<Pair> = VecDeque::with_capacity(MEMORY);
@@ -203,7 +200,7 @@ mod tests {
             Ok((a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x * b, 200.0 * b]))
         };
         let found = minimise(&rosenbrock, vec![-1.2, 1.0], STOP).unwrap();
-        assert!((found.place[0] - 1.0).abs() < 1e-5 && (found.place[1] - 1.0).abs() < 1e-5);
+        assert!((found.place[0] - 1.0).abs() < 1e-4 && (found.place[1] - 1.0).abs() < 1e-4);
     }
 
     #[test]
