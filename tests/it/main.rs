@@ -3,6 +3,7 @@
 mod clip;
 mod decode;
 mod describe;
+mod eval;
 mod fetch;
 mod local;
 mod messy;

@@ -1,5 +1,6 @@
 //! Pictures with one class each.
 
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -42,6 +44,9 @@ pub struct LabelledConfig {
     /// Names of the classes, in the order of their numbers: a list, a text file with one a line, or
     /// the name of a published data set; unset: as the data say.
     pub classes: Option<Words>,
+    /// What classes are called in sentences, where a name does not read well there: `good` as
+    /// `an intact metal disc`.
+    pub called: BTreeMap<String, String>,
     /// Sentences with `{}` for the name of a class: a list, a text file, or the name of a published
     /// data set; unset: as the data say, as published, else `a photo of a {}.`
     pub templates: Option<Words>,
@@ -93,7 +98,9 @@ pub struct Labelled {
     pub name: String,
     /// The classes, in the order of their numbers. One may be without a picture.
     pub classes: Vec<String>,
-    /// Sentences with `{}` for the name of a class.
+    /// What each class is called in sentences.
+    pub called: Vec<String>,
+    /// Sentences with `{}` for what a class is called.
     pub templates: Vec<String>,
     /// Which number stands for the whole.
     pub metric: Metric,
@@ -186,7 +193,20 @@ fn open(config: &LabelledConfig) -> Result<Labelled> {
     let metric = config.metric.or_else(|| Some(published.as_ref()?.metric)).unwrap_or_default();
     let name = config.name.clone().or_else(|| Some(published?.name));
     let name = name.unwrap_or_else(|| stem(&config.data));
-    Ok(Labelled { name, classes, templates, metric, targets, pictures })
+    let called = called(&classes, &config.called)?;
+    Ok(Labelled { name, classes, called, templates, metric, targets, pictures })
+}
+
+/// What each class is called: as told, else its name, of which underscores are read as spaces.
+fn called(classes: &[String], told: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    if let Some(name) = told.keys().find(|name| !classes.contains(name)) {
+        bail!("class {name:?} is called something, but there are {}", labels::shown(classes));
+    }
+    let one = |class: &String| match told.get(class) {
+        Some(words) => words.clone(),
+        None => class.replace('_', " "),
+    };
+    Ok(classes.iter().map(one).collect())
 }
 
 /// CLIP_benchmark writes `{c}` where others write `{}`.

@@ -347,6 +347,20 @@ fn templates_need_a_place_for_the_class() {
 }
 
 #[test]
+fn classes_may_be_called_otherwise_in_sentences() {
+    let root = tempdir().unwrap();
+    put(&root.path().join("good/1.png"), &png(1));
+    put(&root.path().join("missing_bore/1.png"), &png(1));
+    let called = |class: &str| [(class.to_owned(), "an intact disc".to_owned())].into();
+    let config = LabelledConfig { called: called("good"), ..labelled(root.path()) };
+    let data = Labelled::open(&config).unwrap();
+    assert_eq!(data.classes, ["good", "missing_bore"]);
+    assert_eq!(data.called, ["an intact disc", "missing bore"]);
+    let error = refused(&LabelledConfig { called: called("godo"), ..labelled(root.path()) });
+    assert!(error.contains("\"godo\"") && error.contains("good, missing_bore"), "{error}");
+}
+
+#[test]
 fn settings_are_written_as_people_write_them() {
     let config: LabelledConfig = toml::from_str(
         "data = 'x.parquet'\nformat = 'parquet'\nwhere = \"split == 'test'\"\ntemplates = 'imagenet'\nclasses = ['a']\nmetric = 'mean_per_class'",
