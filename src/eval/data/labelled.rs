@@ -52,6 +52,9 @@ pub struct LabelledConfig {
     pub templates: Option<Words>,
     /// Column of rows with the class; unset: `label`, `class`, `category` or the like.
     pub label_column: Option<String>,
+    /// How many parts of a label count, where labels are paths: 1 of `animals/birds` is `animals`;
+    /// unset: all.
+    pub label_depth: Option<usize>,
     /// Column of rows with the picture; unset: recognised.
     pub image_column: Option<String>,
     /// Which rows count: an expression over their columns, as `split == 'test'`.
@@ -178,6 +181,8 @@ impl Labelled {
 fn open(config: &LabelledConfig) -> Result<Labelled> {
     let told = config.classes.as_ref().map(|words| words.read(|p| p.classes)).transpose()?;
     let format = config.format.map_or_else(|| recognise(config), Ok)?;
+    let has_rows = matches!(format, Format::Rows | Format::Webdataset);
+    ensure!(has_rows || config.filter.is_none(), "there are no columns for a filter (where)");
     let Found { classes, targets, pictures, templates } = match (format, cifar(format)) {
         (Format::Folder, _) => of_folder(config, told)?,
         (Format::Webdataset, _) => of_tars(config, told)?,
@@ -245,7 +250,7 @@ fn recognise(config: &LabelledConfig) -> Result<Format> {
     if layout::is_one(data, config.split.as_deref()) {
         return Ok(Format::Webdataset);
     }
-    if config.label_column.is_some() || has("run.json") {
+    if config.label_column.is_some() || config.filter.is_some() || has("run.json") {
         return Ok(Format::Rows);
     }
     let extensions = extensions(data);
@@ -322,6 +327,7 @@ fn of_source(
     let (mut labels, mut kept) = (Vec::new(), Vec::new());
     rows.each(|row, item| {
         let label = rows.cell(&item, &column);
+        let label = label.map(|label| labels::cut(label, config.label_depth));
         kept.push((item.key.clone(), row));
         labels.push((item.key, label));
         Ok(())
