@@ -151,6 +151,10 @@ impl Benchmark {
     }
 
     fn ensure_limits(&self) -> Result<()> {
+        for limits in &self.classes {
+            let any = limits.recall.or(limits.precision).or(limits.false_alarms);
+            ensure!(any.is_some(), "class {} has no limit", limits.name);
+        }
         let Limits { top1, top5, mean_per_class, unreadable } = self.limits;
         let mean = mean_per_class.map(Limit::Share);
         let of_classes = self.classes.iter().flat_map(|c| [c.recall, c.precision, c.false_alarms]);
@@ -163,25 +167,16 @@ impl Benchmark {
                 ensure!((0.0..=1.0).contains(&number), "limit {number} is no share, 0 to 1");
             }
         }
-        for limits in &self.classes {
-            let any = limits.recall.or(limits.precision).or(limits.false_alarms);
-            ensure!(any.is_some(), "class {} has no limit", limits.name);
-        }
         Ok(())
     }
 
-    /// The classes that each of the limits is about.
-    ///
-    /// # Errors
-    /// When a class is none of the data set's, or has no picture, so that nothing can be said.
-    fn groups(&self, classified: &Classified) -> Result<Vec<BTreeSet<usize>>> {
+    /// The classes that each of the class limits is about.
+    fn groups(&self, classes: &[String]) -> Result<Vec<BTreeSet<usize>>> {
         let place = |name: &String| {
-            let found = classified.classes.iter().position(|score| score.class == *name);
-            found.with_context(|| {
-                let names: Vec<&str> =
-                    classified.classes.iter().map(|score| score.class.as_str()).collect();
-                format!("limits for class {name:?}, but there are {}", names.join(", "))
-            })
+            let place = classes.iter().position(|class| class == name);
+            let names =
+                || format!("a limit names class {name:?}; there are {}", classes.join(", "));
+            place.with_context(names)
         };
         let group = |limits: &ClassLimits| {
             let names = match limits.classes.is_empty() {
@@ -192,18 +187,6 @@ impl Benchmark {
         };
         self.classes.iter().map(group).collect()
     }
-
-    /// Whether the numbers keep the limits.
-    ///
-    /// # Errors
-    /// When a limit names a class that is not there.
-    pub fn judge(&self, classified: &Classified) -> Result<Vec<Verdict>> {
-        let mut verdicts = verdict::of_all(&self.limits, classified);
-        for (limits, group) in self.classes.iter().zip(self.groups(classified)?) {
-            verdicts.extend(verdict::of_class(limits, &group, classified));
-        }
-        Ok(verdicts)
-    }
 }
 
 /// Puts a model to the test; `progress` is told how many pictures are done.
@@ -212,9 +195,14 @@ impl Benchmark {
 /// When the data cannot be read, a limit names a class that is not there, or the model fails.
 pub fn run(embedder: &Embedder, benchmark: &Benchmark, progress: &dyn Fn(u64)) -> Result<Outcome> {
     let data = Labelled::open(&benchmark.data)?;
+    // Before the long work, so that a name that is none is told at once.
+    let groups = benchmark.groups(&data.classes)?;
     let features = features(embedder, &data, progress)?;
     let classified = zero_shot::score(embedder, &data, &features, Rounding::Exact)?;
-    let verdicts = benchmark.judge(&classified)?;
+    let mut verdicts = verdict::of_all(&benchmark.limits, &classified);
+    for (limits, group) in benchmark.classes.iter().zip(groups) {
+        verdicts.extend(verdict::of_class(limits, &group, &classified));
+    }
     let Features { unreadable, .. } = features;
     Ok(Outcome {
         name: benchmark.name.clone().unwrap_or_else(|| data.name.clone()),

@@ -38,6 +38,8 @@ pub struct Retrieved {
     pub images: usize,
     /// Texts.
     pub texts: usize,
+    /// How many of them are also those of another picture, so that finding their own is partly luck.
+    pub shared_texts: usize,
     /// Name of each picture that could not be read, and why.
     pub unreadable: Vec<(String, String)>,
 }
@@ -51,6 +53,8 @@ pub fn score(embedder: &Embedder, data: &Captioned, progress: &dyn Fn(u64)) -> R
     let images = data.pictures().len();
     let Embedded { numbers, places, unreadable } = embedded(embedder, data.pictures(), progress)?;
     let texts = of_texts(embedder, &data.texts, &|done| progress(images as u64 + done))?;
+    // Equal texts were embedded once; now they are all done.
+    progress((images + data.texts.len()) as u64);
     let mut row_of = vec![None; images];
     places.iter().enumerate().for_each(|(row, &place)| row_of[place] = Some(row));
     let (text_ranks, image_ranks) = ranks(&numbers, &texts, &row_of, &data.image_of, SIMILARITIES)?;
@@ -61,6 +65,7 @@ pub fn score(embedder: &Embedder, data: &Captioned, progress: &dyn Fn(u64)) -> R
         image_ranks,
         images,
         texts: data.texts.len(),
+        shared_texts: data.shared_texts(),
         unreadable: unreadable.into_iter().map(name).collect(),
     })
 }

@@ -14,7 +14,7 @@ use crate::eval::data::Labelled;
 use crate::eval::features::Features;
 use crate::eval::features::of_texts;
 use crate::eval::metrics;
-use crate::eval::templates::sentence;
+use crate::eval::templates::PLACE;
 
 /// Logits are this times the cosine, whatever scale the model learned: CLIP's own evaluation.
 const SCALE: f64 = 100.0;
@@ -175,10 +175,10 @@ pub fn classifier(embedder: &Embedder, data: &Labelled) -> Result<Tensor> {
     let templates = data.templates.len();
     let at_a_time = (SENTENCES / templates).max(1);
     let mut weights = Vec::new();
-    for classes in data.classes.chunks(at_a_time) {
+    for classes in data.called.chunks(at_a_time) {
         let sentences: Vec<String> = classes
             .iter()
-            .flat_map(|class| data.templates.iter().map(|template| sentence(template, class)))
+            .flat_map(|class| data.templates.iter().map(|template| template.replace(PLACE, class)))
             .collect();
         let texts = of_texts(embedder, &sentences, &|_| ())?; // (classes * templates, D)
         let texts = texts.reshape((classes.len(), templates, ()))?;

@@ -4,6 +4,7 @@ mod clip;
 mod decode;
 mod describe;
 mod eval_suite;
+mod eval;
 mod fetch;
 mod local;
 mod messy;

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_interval_is_wilsons() {
-        // Numbers of statsmodels' proportion_confint(method="wilson").
+        // Numbers of scipy.stats.binomtest(part, whole).proportion_ci(method="wilson").
         let of = |part, whole| Share { part, whole };
         assert!(near(of(9, 10).worse_end(Bound::AtLeast), 0.59585));
         assert!(near(of(9, 10).worse_end(Bound::AtMost), 0.98212));

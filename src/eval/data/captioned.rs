@@ -2,7 +2,7 @@
 //!
 //! Rows that share their key, or whose pictures have the same bytes, are one picture with several
 //! texts. Every text is asked for by itself, as published evaluations do, also where two pictures
-//! have the same one.
+//! have the same one, although only one of them will do; such texts can be left out.
 
 use std::collections::HashMap;
 use std::fs;
@@ -50,6 +50,8 @@ pub struct CaptionedConfig {
     /// Which rows count: an expression over their columns, as `split == 'test'`.
     #[serde(rename = "where")]
     pub filter: Option<String>,
+    /// Leave out texts that several pictures have: titles as `icon`, which find one of many by chance.
+    pub only_unique_texts: bool,
     /// What stands before each text; RWKV-CLIP's own evaluation has `a photo of `.
     pub prefix: String,
     /// Which part: a folder of that name, or parquet files whose names begin so, or what a JSON list
@@ -87,12 +89,18 @@ impl Captioned {
     pub fn open(config: &CaptionedConfig) -> Result<Captioned> {
         let (pictures, captions) =
             open(config).with_context(|| format!("captioned data {}", config.data.display()))?;
+        let captions = if config.only_unique_texts { captions.unique() } else { captions };
         let Captions { texts, image_of } = captions;
         let texts: Vec<String> =
             texts.into_iter().map(|text| format!("{}{text}", config.prefix)).collect();
         ensure!(!texts.is_empty(), "captioned data {}: no row has a text", config.data.display());
         let name = config.name.clone().unwrap_or_else(|| stem(&config.data));
         Ok(Captioned { name, texts, image_of, pictures })
+    }
+
+    /// How many texts are also those of another picture.
+    pub fn shared_texts(&self) -> usize {
+        shared(&self.texts, &self.image_of).into_iter().filter(|&shared| shared).count()
     }
 
     /// The pictures.
@@ -115,6 +123,25 @@ impl Captions {
             self.image_of.push(image);
         }
     }
+
+    /// Those of one picture only. A picture may be left without any, and is still there to be found.
+    fn unique(self) -> Captions {
+        let shared = shared(&self.texts, &self.image_of);
+        let all = self.texts.into_iter().zip(self.image_of).zip(shared);
+        let (texts, image_of) =
+            all.filter(|(_, is_shared)| !is_shared).map(|(caption, _)| caption).unzip();
+        Captions { texts, image_of }
+    }
+}
+
+/// Whether each text is also that of another picture.
+fn shared(texts: &[String], image_of: &[usize]) -> Vec<bool> {
+    let mut first = HashMap::new();
+    for (text, &image) in texts.iter().zip(image_of) {
+        let (first, is_shared) = first.entry(text.trim()).or_insert((image, false));
+        *is_shared |= *first != image;
+    }
+    texts.iter().map(|text| first[text.trim()].1).collect()
 }
 
 fn open(config: &CaptionedConfig) -> Result<(Pictures, Captions)> {

@@ -1,5 +1,6 @@
 //! Pictures with one class each.
 
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -42,11 +44,17 @@ pub struct LabelledConfig {
     /// Names of the classes, in the order of their numbers: a list, a text file with one a line, or
     /// the name of a published data set; unset: as the data say.
     pub classes: Option<Words>,
+    /// What classes are called in sentences, where a name does not read well there: `good` as
+    /// `an intact metal disc`.
+    pub called: BTreeMap<String, String>,
     /// Sentences with `{}` for the name of a class: a list, a text file, or the name of a published
     /// data set; unset: as the data say, as published, else `a photo of a {}.`
     pub templates: Option<Words>,
     /// Column of rows with the class; unset: `label`, `class`, `category` or the like.
     pub label_column: Option<String>,
+    /// How many parts of a label count, where labels are paths: 1 of `animals/birds` is `animals`;
+    /// unset: all.
+    pub label_depth: Option<usize>,
     /// Column of rows with the picture; unset: recognised.
     pub image_column: Option<String>,
     /// Which rows count: an expression over their columns, as `split == 'test'`.
@@ -93,7 +101,9 @@ pub struct Labelled {
     pub name: String,
     /// The classes, in the order of their numbers. One may be without a picture.
     pub classes: Vec<String>,
-    /// Sentences with `{}` for the name of a class.
+    /// What each class is called in sentences.
+    pub called: Vec<String>,
+    /// Sentences with `{}` for what a class is called.
     pub templates: Vec<String>,
     /// Which number stands for the whole.
     pub metric: Metric,
@@ -171,6 +181,8 @@ impl Labelled {
 fn open(config: &LabelledConfig) -> Result<Labelled> {
     let told = config.classes.as_ref().map(|words| words.read(|p| p.classes)).transpose()?;
     let format = config.format.map_or_else(|| recognise(config), Ok)?;
+    let has_rows = matches!(format, Format::Rows | Format::Webdataset);
+    ensure!(has_rows || config.filter.is_none(), "there are no columns for a filter (where)");
     let Found { classes, targets, pictures, templates } = match (format, cifar(format)) {
         (Format::Folder, _) => of_folder(config, told)?,
         (Format::Webdataset, _) => of_tars(config, told)?,
@@ -186,7 +198,20 @@ fn open(config: &LabelledConfig) -> Result<Labelled> {
     let metric = config.metric.or_else(|| Some(published.as_ref()?.metric)).unwrap_or_default();
     let name = config.name.clone().or_else(|| Some(published?.name));
     let name = name.unwrap_or_else(|| stem(&config.data));
-    Ok(Labelled { name, classes, templates, metric, targets, pictures })
+    let called = called(&classes, &config.called)?;
+    Ok(Labelled { name, classes, called, templates, metric, targets, pictures })
+}
+
+/// What each class is called: as told, else its name, of which underscores are read as spaces.
+fn called(classes: &[String], told: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    if let Some(name) = told.keys().find(|name| !classes.contains(name)) {
+        bail!("class {name:?} is called something, but there are {}", labels::shown(classes));
+    }
+    let one = |class: &String| match told.get(class) {
+        Some(words) => words.clone(),
+        None => class.replace('_', " "),
+    };
+    Ok(classes.iter().map(one).collect())
 }
 
 /// CLIP_benchmark writes `{c}` where others write `{}`.
@@ -225,7 +250,7 @@ fn recognise(config: &LabelledConfig) -> Result<Format> {
     if layout::is_one(data, config.split.as_deref()) {
         return Ok(Format::Webdataset);
     }
-    if config.label_column.is_some() || has("run.json") {
+    if config.label_column.is_some() || config.filter.is_some() || has("run.json") {
         return Ok(Format::Rows);
     }
     let extensions = extensions(data);
@@ -302,6 +327,7 @@ fn of_source(
     let (mut labels, mut kept) = (Vec::new(), Vec::new());
     rows.each(|row, item| {
         let label = rows.cell(&item, &column);
+        let label = label.map(|label| labels::cut(label, config.label_depth));
         kept.push((item.key.clone(), row));
         labels.push((item.key, label));
         Ok(())

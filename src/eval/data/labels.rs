@@ -41,6 +41,16 @@ pub(super) fn numbered(
     Ok((names, targets))
 }
 
+/// The first parts of a label that is a path.
+pub(super) fn cut(label: Value, depth: Option<usize>) -> Value {
+    match (label, depth) {
+        (Value::String(path), Some(depth)) => {
+            Value::String(path.split('/').take(depth.max(1)).collect::<Vec<_>>().join("/"))
+        }
+        (label, _) => label,
+    }
+}
+
 fn distinct_words(labels: &[(String, Option<Value>)]) -> Result<Vec<String>> {
     let mut words = BTreeSet::new();
     for (key, label) in labels {

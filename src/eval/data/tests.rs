@@ -235,6 +235,21 @@ fn a_filter_says_which_rows_count() {
 }
 
 #[test]
+fn labels_may_be_paths_of_which_some_parts_count() {
+    let root = tempdir().unwrap();
+    let path = root.path().join("set.parquet");
+    let labels = words(&["animals/birds/duck", "animals", "food/fruit"]);
+    parquet(&path, vec![("image", images(&[1, 2, 3])), ("category", labels)], None);
+    let open = |depth: Option<usize>| {
+        Labelled::open(&LabelledConfig { label_depth: depth, ..labelled(&path) }).unwrap()
+    };
+    assert_eq!(open(Some(1)).classes, ["animals", "food"]);
+    assert_eq!(open(Some(1)).targets(), [0, 0, 1]);
+    assert_eq!(open(Some(2)).classes, ["animals", "animals/birds", "food/fruit"]);
+    assert_eq!(open(None).classes[1], "animals/birds/duck");
+}
+
+#[test]
 fn parts_of_parquet_are_files_that_begin_with_their_name() {
     let root = tempdir().unwrap();
     for (name, label) in [("data/test-00000.parquet", "a"), ("data/train-00000.parquet", "b")] {
@@ -347,6 +362,26 @@ fn templates_need_a_place_for_the_class() {
 }
 
 #[test]
+fn classes_may_be_called_otherwise_in_sentences() {
+    let root = tempdir().unwrap();
+    put(&root.path().join("good/1.png"), &png(1));
+    put(&root.path().join("missing_bore/1.png"), &png(1));
+    let called = |class: &str| [(class.to_owned(), "an intact disc".to_owned())].into();
+    let config = LabelledConfig { called: called("good"), ..labelled(root.path()) };
+    let data = Labelled::open(&config).unwrap();
+    assert_eq!(data.classes, ["good", "missing_bore"]);
+    assert_eq!(data.called, ["an intact disc", "missing bore"]);
+    let error = refused(&LabelledConfig { called: called("godo"), ..labelled(root.path()) });
+    assert!(error.contains("\"godo\"") && error.contains("good, missing_bore"), "{error}");
+    let config = LabelledConfig {
+        filter: Some("split == 'test'".to_owned()),
+        format: Some(Format::Folder),
+        ..labelled(root.path())
+    };
+    assert!(refused(&config).contains("no columns for a filter"));
+}
+
+#[test]
 fn settings_are_written_as_people_write_them() {
     let config: LabelledConfig = toml::from_str(
         "data = 'x.parquet'\nformat = 'parquet'\nwhere = \"split == 'test'\"\ntemplates = 'imagenet'\nclasses = ['a']\nmetric = 'mean_per_class'",
@@ -380,6 +415,26 @@ fn rows_of_one_picture_are_one_picture_with_several_texts() {
     assert_eq!(data.image_of, [0, 1, 0, 1]);
     assert_eq!(data.texts[2..], ["a photo of uno", "a photo of due"]);
     assert_eq!(shown(data.pictures(), 2)[2].1.as_deref().unwrap(), png(4));
+}
+
+#[test]
+fn texts_of_several_pictures_can_be_left_out() {
+    let root = tempdir().unwrap();
+    let path = root.path().join("set.parquet");
+    let columns = vec![
+        ("image", images(&[1, 2, 3, 3])),
+        ("caption", words(&["icon", "icon ", "cat", "cat"])),
+    ];
+    parquet(&path, columns, None);
+    let all = Captioned::open(&captioned(&path)).unwrap();
+    assert_eq!((all.texts.len(), all.shared_texts()), (4, 2));
+    let config = CaptionedConfig { only_unique_texts: true, ..captioned(&path) };
+    let unique = Captioned::open(&config).unwrap();
+    assert_eq!((unique.pictures().len(), &unique.image_of[..]), (3, &[2, 2][..]));
+    assert_eq!(
+        (&unique.texts[..], unique.shared_texts()),
+        (&["cat", "cat"].map(String::from)[..], 0)
+    );
 }
 
 #[test]

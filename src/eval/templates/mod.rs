@@ -62,11 +62,6 @@ pub fn names() -> String {
     all().map(|set| set.name).collect::<Vec<_>>().join(", ")
 }
 
-/// A sentence about a class. What is written with underscores is read as words.
-pub fn sentence(template: &str, class: &str) -> String {
-    template.replace(PLACE, &class.replace('_', " "))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -120,10 +115,5 @@ mod tests {
         assert_eq!(find("ImageNet").unwrap().classes[0], "tench");
         assert_eq!(find("pet"), None);
         assert!(names().starts_with("food101, cifar10"));
-    }
-
-    #[test]
-    fn underscores_are_spaces_in_a_sentence() {
-        assert_eq!(sentence("a photo of a {}.", "hot_dog"), "a photo of a hot dog.");
     }
 }
