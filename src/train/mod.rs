@@ -1,6 +1,9 @@
-//! What a training step needs beside the model: the schedule and the optimizer.
-//!
-//! Nothing here knows the model, its loss or its data.
+//! Training of RWKV-CLIP on refined shards.
 
+pub mod collective;
+pub mod gate;
+pub mod objective;
 pub mod optim;
 pub mod schedule;
+pub mod step;
+pub mod student;
