@@ -17,6 +17,7 @@ pub mod dedup;
 pub mod describe;
 pub mod eval;
 pub mod fetch;
+pub mod folder;
 pub mod model;
 pub mod models;
 pub mod perceive;
