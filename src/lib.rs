@@ -8,6 +8,7 @@
 pub mod arrow_json;
 pub mod atomic_file;
 pub mod audit;
+pub mod chart;
 pub mod cli;
 pub mod clip;
 pub mod clip_tokenizer;
