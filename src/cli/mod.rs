@@ -7,6 +7,8 @@ mod outcome;
 mod progress;
 mod refine;
 mod settings;
+mod signals;
+mod train;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -68,6 +70,8 @@ enum Command {
     Embed(embed::Embed),
     /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
     Similarity(embed::Similarity),
+    /// Train RWKV-CLIP on refined shards or any other dataset.
+    Train(Box<train::Train>),
     /// Get language models, and examine model folders.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -83,12 +87,12 @@ struct Setup {
 impl Cli {
     /// Whether most of the time goes into tensors, and memory had better be kept.
     pub fn computes(&self) -> bool {
-        matches!(self.command, Command::Embed(_) | Command::Similarity(_))
+        matches!(self.command, Command::Embed(_) | Command::Similarity(_) | Command::Train(_))
     }
 
     /// Does what was asked and says how it went.
     pub fn run(self) -> ExitCode {
-        if !matches!(self.command, Command::Refine(_) | Command::Demo { .. }) {
+        if !matches!(self.command, Command::Refine(_) | Command::Demo { .. } | Command::Train(_)) {
             // `recaption why ... | head` ends with `head`, as other tools do; a run goes on.
             // SAFETY: sets the disposition of a signal, before any other thread is there.
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -112,6 +116,7 @@ impl Command {
             Command::Why(why) => why.run()?,
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,
+            Command::Train(train) => return train.run(),
             Command::Models(command) => return command.run(),
         }
         Ok(Outcome::Done)

@@ -4,6 +4,7 @@
 //! [`Threads`] are replicas in one process. Nothing here knows what the tensors mean; a transport
 //! between processes (NCCL) is not there yet and would be one more implementation.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -12,7 +13,6 @@ use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
 use candle_core::Tensor;
 
@@ -89,6 +89,20 @@ struct State {
     gone: Option<usize>,
 }
 
+/// A rank has stopped, and the others cannot go on without it; why is that rank's to say.
+#[derive(Debug)]
+pub struct Left {
+    rank: usize,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "rank {} has stopped, and the others cannot go on without it", self.rank)
+    }
+}
+
+impl std::error::Error for Left {}
+
 impl Threads {
     /// One for each rank, in order.
     pub fn new(world: usize) -> Vec<Threads> {
@@ -111,7 +125,7 @@ impl Threads {
         }
         while state.exchanges == exchange {
             if let Some(rank) = state.gone {
-                bail!("rank {rank} has stopped, and rank {} cannot go on alone", self.rank);
+                return Err(Left { rank }.into());
             }
             state = self.meeting.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

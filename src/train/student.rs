@@ -163,7 +163,8 @@ impl Student {
 
 const SCALE: &str = "logit_scale";
 
-fn is_of(name: &str, towers: &[Tower]) -> bool {
+/// Whether a variable of this name is of one of these towers.
+pub(super) fn is_of(name: &str, towers: &[Tower]) -> bool {
     towers.iter().any(|tower| name.starts_with(tower.prefix()))
 }
 
