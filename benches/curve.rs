@@ -60,7 +60,10 @@ fn main() -> Result<()> {
         let grad_norm = optimizer.step(&grads, schedule.at(step))?;
         let logit_scale = student.clamp_scale()?;
         let loss = losses.contrastive;
-        println!("{}", json!({"step": step, "loss": loss, "grad_norm": grad_norm, "logit_scale": logit_scale}));
+        println!(
+            "{}",
+            json!({"step": step, "loss": loss, "grad_norm": grad_norm, "logit_scale": logit_scale})
+        );
     }
     Ok(())
 }

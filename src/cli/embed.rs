@@ -235,21 +235,10 @@ fn for_lines(
     }
 }
 
-/// A dataset; of the folder of a run, its finished shards.
+/// A dataset whose texts are in this column.
 fn dataset(inputs: &[String], text_column: Option<&str>) -> Result<Source> {
-    let mut files = Vec::new();
-    for input in inputs {
-        let run = Path::new(input);
-        if !run.join("run.json").is_file() {
-            files.push(input.clone());
-            continue;
-        }
-        let markers = shard::all_finished(run)?;
-        ensure!(!markers.is_empty(), "{input} has no finished shard yet");
-        files.extend(markers.iter().map(|m| run.join(&m.part.name).display().to_string()));
-    }
     let text_column = text_column.map(str::to_owned);
-    Source::open(&files, &source::Config { text_column, ..source::Config::default() })
+    shard::open_source(inputs, &source::Config { text_column, ..source::Config::default() })
 }
 
 /// All items of a source, some at a time, with a bar of progress.

@@ -23,7 +23,9 @@ pub(super) fn listen(
         let (stop, signal) = (stop.clone(), signal.clone());
         network.spawn(async move {
             signals.recv().await;
-            eprintln!("stopping: {what_happens}; the same command continues. Once more ends at once.");
+            eprintln!(
+                "stopping: {what_happens}; the same command continues. Once more ends at once."
+            );
             signal.store(number, Ordering::Relaxed);
             stop();
             signals.recv().await;

@@ -142,8 +142,11 @@ impl Train {
             return Ok(Outcome::Done);
         }
         ensure_alone()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all();
-        let runtime = { runtime }.build().context("cannot listen for signals")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot listen for signals")?;
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let signal = signals::listen(
@@ -351,7 +354,9 @@ impl Display {
         let left = HumanDuration(Duration::from_secs_f64(left));
         let (loss, lr, scale) = (step.loss, step.lr, step.logit_scale.exp());
         let rate = samples as f64 / seconds.max(1e-9);
-        format!("loss {loss:.3} · lr {lr:.1e} · scale {scale:.1} · {rate:.0} samples/s · {left} left")
+        format!(
+            "loss {loss:.3} · lr {lr:.1e} · scale {scale:.1} · {rate:.0} samples/s · {left} left"
+        )
     }
 
     fn say(&self, line: &str) {
@@ -364,20 +369,17 @@ impl Display {
 
 fn introduced(started: &train::Started) -> String {
     let (learning, all) = started.parameters;
-    let left_out: Vec<String> = started
-        .left_out
-        .iter()
-        .filter(|(_, rows)| *rows > 0)
-        .map(|(why, rows)| format!("{} left out: {why}", HumanCount(*rows)))
-        .collect();
+    let train::data::LeftOut { filter, no_text } = started.left_out;
     let goes_on = match started.done {
         0 => String::new(),
         done => format!(", going on after step {done}"),
     };
     format!(
-        "{} rows{}; {} parameters, {} of them learn; {} steps{goes_on}",
+        "{} rows ({} left out by the filter, {} without a text); {} parameters, {} of them learn; {} \
+         steps{goes_on}",
         HumanCount(started.rows),
-        left_out.iter().map(|line| format!(" ({line})")).collect::<String>(),
+        HumanCount(filter),
+        HumanCount(no_text),
         HumanCount(all),
         HumanCount(learning),
         HumanCount(started.steps),
@@ -395,7 +397,7 @@ fn json(event: &Event) {
             "steps": started.steps,
             "done": started.done,
             "rows": started.rows,
-            "left_out": started.left_out.iter().cloned().collect::<serde_json::Map<_, _>>(),
+            "left_out": started.left_out,
             "parameters": started.parameters.1,
             "learning": started.parameters.0,
         }),

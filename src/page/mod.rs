@@ -86,7 +86,9 @@ pub fn render(page: &Page) -> Result<String> {
     let template = ENVIRONMENT.get_template(NAME).context("the page's template is damaged")?;
     let style_hash = BASE64.encode(Sha256::digest(STYLE));
     let page = Value::from(Serde(page));
-    template.render(context! { page, style => STYLE, style_hash }).context("cannot lay out the page")
+    template
+        .render(context! { page, style => STYLE, style_hash })
+        .context("cannot lay out the page")
 }
 
 const NAME: &str = "page.html";
@@ -97,7 +99,9 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     // A misspelt name is an error here, not an empty place in somebody's page.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_template(NAME, include_str!("page.html")).expect("the tests render this template");
+    environment
+        .add_template(NAME, include_str!("page.html"))
+        .expect("the tests render this template");
     environment
 });
 

@@ -38,6 +38,7 @@ pub use reader::Images;
 pub use reader::Refined;
 pub use reader::Rejected;
 pub use reader::columns_of;
+pub use reader::open_source;
 pub use reader::refined;
 pub use reader::refined_rows;
 pub use reader::rejects;

@@ -24,12 +24,15 @@ use crate::shard::columns::refined_columns;
 use crate::shard::columns::reject_columns;
 use crate::shard::marker::DataFile;
 use crate::shard::marker::Marker;
+use crate::shard::marker::all_finished;
 use crate::shard::record::Record;
 use crate::shard::record::RejectRecord;
 use crate::shard::record::split;
 use crate::shard::table;
 use crate::shard::table::ReadRow;
 use crate::shard::tar_file;
+use crate::source;
+use crate::source::Source;
 
 /// Whether image bytes are wanted; text alone is a hundredth of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,25 @@ pub fn refined_rows(run: &Path, marker: &Marker, wanted: &[usize]) -> Result<Vec
     ensure!(rows.len() == wanted.len(), "{} lacks rows that its marker counts", path.display());
     let sample = |(cells, image)| sample(cells, image, Images::Read, &fixed);
     rows.into_iter().map(sample).collect()
+}
+
+/// Any dataset; of the folder of a run, its finished shards.
+///
+/// # Errors
+/// When a run has no finished shard yet; else as [`Source::open`].
+pub fn open_source(inputs: &[String], config: &source::Config) -> Result<Source> {
+    let mut files = Vec::new();
+    for input in inputs {
+        let run = Path::new(input);
+        if !run.join("run.json").is_file() {
+            files.push(input.clone());
+            continue;
+        }
+        let markers = all_finished(run)?;
+        ensure!(!markers.is_empty(), "{input} has no finished shard yet");
+        files.extend(markers.iter().map(|m| run.join(&m.part.name).display().to_string()));
+    }
+    Source::open(&files, config)
 }
 
 /// Names and types of the columns of refined rows, for people.

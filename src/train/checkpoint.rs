@@ -124,9 +124,9 @@ pub fn newest(run: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn write(tensors: &HashMap<String, Tensor>, path: &Path) -> Result<()> {
-    let here = tensors.iter().map(|(name, tensor)| {
-        Ok((name.as_str(), tensor.to_device(&Device::Cpu)?.contiguous()?))
-    });
+    let here = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name.as_str(), tensor.to_device(&Device::Cpu)?.contiguous()?)));
     let here: HashMap<&str, Tensor> = here.collect::<Result<_>>()?;
     atomic_file::write(path, &safetensors::serialize(here, None)?).map(drop)
 }

@@ -41,6 +41,8 @@ pub struct Model {
     /// Its sizes: `b32`, `b16`, `small`, `tiny`, or an official JSON (or a TOML) file. Unset: those of
     /// the start, else `tiny`.
     pub sizes: Option<String>,
+    /// A `tokenizer.json`, for weights that do not speak CLIP's vocabulary.
+    pub tokenizer: Option<PathBuf>,
     /// Weights to start from: a file, or the folder of a training or of a checkpoint. Unset: from
     /// scratch.
     pub start: Option<PathBuf>,
@@ -206,7 +208,10 @@ impl Config {
     /// Names the setting.
     pub fn check(&self) -> Result<()> {
         let Config { recipe, run, .. } = self;
-        ensure!(!self.data.inputs.is_empty(), "nothing to train on: name a dataset or a run folder");
+        ensure!(
+            !self.data.inputs.is_empty(),
+            "nothing to train on: name a dataset or a run folder"
+        );
         ensure!(recipe.batch > 1, "recipe.batch is {}; a contrast needs two", recipe.batch);
         ensure!(recipe.lr > 0.0 && recipe.lr.is_finite(), "recipe.lr is {}", recipe.lr);
         ensure!((0.0..=1.0).contains(&recipe.pct_start), "recipe.pct_start is no share");

@@ -24,6 +24,7 @@ mod validation;
 use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
@@ -38,7 +39,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::clip;
+use crate::clip::Words;
 use crate::folder;
 use crate::model;
 use crate::model::names;
@@ -49,6 +50,7 @@ use crate::train::collective::Single;
 use crate::train::collective::Threads;
 use crate::train::data::DataConfig;
 use crate::train::data::Dataset;
+use crate::train::data::LeftOut;
 use crate::train::data::Position;
 use crate::train::journal::Journal;
 use crate::train::schedule::OneCycle;
@@ -89,7 +91,7 @@ pub struct Started {
     /// Rows that are trained on.
     pub rows: u64,
     /// Rows that are not, by why.
-    pub left_out: Vec<(String, u64)>,
+    pub left_out: LeftOut,
     /// Numbers of the model that learn, and all.
     pub parameters: (u64, u64),
 }
@@ -128,11 +130,11 @@ pub fn run(
     let _lock = folder::lock(folder)?;
     let device = model::device(&config.run.device)?;
     let start = Start::find(&config.model)?;
-    let words = || clip::words(&start.config);
-    let dataset =
-        Dataset::open(&training_data(config), words()?, &mut |rows| watch(Event::Reading(rows)))?;
+    let words = Arc::new(Words::open(config.model.tokenizer.as_deref(), &start.config)?);
+    let data = training_data(config);
+    let dataset = Dataset::open(&data, words.clone(), &mut |rows| watch(Event::Reading(rows)))?;
     let validator = match config.validation.is_on() {
-        true => Some(validator(config, words()?, &device, watch)?),
+        true => Some(validator(config, words, &device, watch)?),
         false => None,
     };
     let schedule = schedule(config, &dataset)?;
@@ -172,7 +174,7 @@ fn training_data(config: &Config) -> DataConfig {
 
 fn validator(
     config: &Config,
-    words: clip::Words,
+    words: Arc<Words>,
     device: &Device,
     watch: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Validator> {
@@ -259,9 +261,8 @@ fn started(
 ) -> Started {
     let numbers = |learning: bool| -> u64 {
         let named = names::all(&start.config).into_iter();
-        let counted = named.filter(|named| {
-            !learning || !student::is_of(&named.name, &config.model.freeze)
-        });
+        let counted =
+            named.filter(|named| !learning || !student::is_of(&named.name, &config.model.freeze));
         counted.map(|named| named.shape.elem_count() as u64).sum()
     };
     Started {
@@ -277,17 +278,15 @@ fn started(
 /// its error is the one that is told.
 fn on_all_ranks(shared: &Shared, from: &Checkpoint, desk: Desk) -> Result<End> {
     let world = shared.config.run.ranks;
-    let trainer =
-        |ranks: Box<dyn Collective>| Trainer::new(shared, ranks, from.clone());
+    let trainer = |ranks: Box<dyn Collective>| Trainer::new(shared, ranks, from.clone());
     if world == 1 {
         return trainer(Box::new(Single))?.run(Some(desk));
     }
     thread::scope(|scope| {
         let mut ranks = Threads::new(world).into_iter();
         let first = ranks.next().context("there is a rank at least")?;
-        let others: Vec<_> = ranks
-            .map(|rank| scope.spawn(move || trainer(Box::new(rank))?.run(None)))
-            .collect();
+        let others: Vec<_> =
+            ranks.map(|rank| scope.spawn(move || trainer(Box::new(rank))?.run(None))).collect();
         let end = trainer(Box::new(first)).and_then(|trainer| trainer.run(Some(desk)));
         for other in others {
             let ended = other.join().map_err(|_| anyhow!("a rank has panicked"))?;

@@ -69,7 +69,10 @@ fn facts(record: &Record, steps: &[Step], validations: &[Validation]) -> Vec<(St
         ("rows to train on", config.data.filter.clone().unwrap_or_else(|| "all".to_owned())),
         (
             "weights of texts",
-            format!("raw {}, synthetic {}, generated {}", texts.raw, texts.synthetic, texts.generated),
+            format!(
+                "raw {}, synthetic {}, generated {}",
+                texts.raw, texts.synthetic, texts.generated
+            ),
         ),
         ("highest learning rate", format!("{:e}", config.recipe.lr)),
         ("weight decay", config.recipe.weight_decay.to_string()),
@@ -107,7 +110,8 @@ fn sections(steps: &[Step], validations: &[Validation]) -> Vec<Section> {
         points: steps.iter().filter_map(|step| Some((step.step as f64, of(step)?))).collect(),
     };
     let loss = curve("each step", &|step| Some(step.loss));
-    let smooth = Series { name: format!("mean of {}", 2 * AROUND + 1), points: smooth(&loss.points) };
+    let smooth =
+        Series { name: format!("mean of {}", 2 * AROUND + 1), points: smooth(&loss.points) };
     let mut losses = vec![loss, smooth];
     if steps.iter().any(|step| step.teacher_logits.is_some()) {
         losses.push(curve("contrastive", &|step| Some(step.contrastive)));
@@ -153,7 +157,10 @@ fn retrieval(validations: &[Validation]) -> Section {
     let pairs = validations.last().map_or(0, |line| line.pairs);
     Section {
         heading: "Retrieval on held-out pairs".to_owned(),
-        note: format!("Among {pairs} pairs; guessing finds {:.2} % at rank 1.", 100.0 / pairs as f64),
+        note: format!(
+            "Among {pairs} pairs; guessing finds {:.2} % at rank 1.",
+            100.0 / pairs as f64
+        ),
         figures: vec![
             figure("%", series("text of picture", &|line| &line.image_to_text), false),
             figure("%", series("picture of text", &|line| &line.text_to_image), false),

@@ -133,7 +133,8 @@ struct Answers {
 impl Answers {
     fn create(folder: &Path, dimension: usize) -> Result<Answers> {
         let path = folder.join(ANSWERS);
-        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Answers { file, dimension })
     }
 

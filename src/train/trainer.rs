@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -110,8 +109,7 @@ impl<'a> Trainer<'a> {
             optimizer.load_state(&from.optimizer)?;
         }
         let gate = config.recipe.gate.then(|| from.state.gate.unwrap_or_default());
-        let lessons =
-            Lessons { logits: config.teacher.logits, features: config.teacher.features };
+        let lessons = Lessons { logits: config.teacher.logits, features: config.teacher.features };
         let saved = from.state.step;
         Ok(Trainer {
             shared,
@@ -139,8 +137,9 @@ impl<'a> Trainer<'a> {
             self.state.step += 1;
             self.state.position = batch.next;
             if let Some(desk) = &mut desk {
-                let line = self.line(&batch, &losses, norm, rates, logit_scale);
-                desk.tell(Step { seconds: started.elapsed().as_secs_f64(), waited: waited.as_secs_f64(), ..line })?;
+                let line = self.line(&batch, &losses, norm, rates, logit_scale)?;
+                let (seconds, waited) = (started.elapsed().as_secs_f64(), waited.as_secs_f64());
+                desk.tell(Step { seconds, waited, ..line })?;
             }
             let stopped = self.is_stopped()?;
             let is_last = stopped || self.state.step == steps;
@@ -224,14 +223,13 @@ impl<'a> Trainer<'a> {
         grad_norm: f64,
         rates: Rates,
         logit_scale: f64,
-    ) -> Step {
+    ) -> Result<Step> {
         let per_epoch = self.shared.dataset.batches_per_epoch(self.shared.config.recipe.batch);
         let part = batch.position.batch as f64 / per_epoch.max(1) as f64;
-        let loss = losses.total.to_dtype(DType::F64).and_then(|loss| loss.to_scalar::<f64>());
-        Step {
+        Ok(Step {
             step: self.state.step,
             epoch: batch.position.epoch as f64 + part,
-            loss: loss.unwrap_or(losses.contrastive),
+            loss: losses.total.to_dtype(DType::F64)?.to_scalar()?,
             contrastive: losses.contrastive,
             gate: losses.gate,
             teacher_logits: losses.logits,
@@ -244,7 +242,7 @@ impl<'a> Trainer<'a> {
             unreadable: batch.unreadable.len(),
             seconds: 0.0,
             waited: 0.0,
-        }
+        })
     }
 
     /// Whether any rank was asked to stop; all ranks hear the same.
@@ -309,7 +307,8 @@ fn optimizer(config: &Config, student: &Student, projection: Option<&Var>) -> Re
     let optimizer = AdamW::new(learning.chain(beside).collect(), settings)?;
     Ok(optimizer.with_groups(|name, var| {
         let wide = var.dims().iter().filter(|&&dim| dim > 1).count();
-        let is_matrix = wide >= 2 && !["pos_embed", "time_faaaa"].iter().any(|end| name.ends_with(end));
+        let is_matrix =
+            wide >= 2 && !["pos_embed", "time_faaaa"].iter().any(|end| name.ends_with(end));
         let is_decayed = recipe.decay == Decay::All || is_matrix;
         Group {
             lr_scale: recipe.layer_decay.powi(student.layers_above(name) as i32),

@@ -8,8 +8,8 @@ use candle_core::Tensor;
 use crate::eval::metrics;
 use crate::model;
 use crate::train::config;
+use crate::train::data::Batch;
 use crate::train::data::Dataset;
-use crate::train::data::Evaluated;
 use crate::train::journal;
 use crate::train::student::Student;
 
@@ -34,7 +34,7 @@ impl Validator {
         let model = student.plain();
         let (mut images, mut texts, mut rows) = (Vec::new(), Vec::new(), 0);
         for part in self.dataset.evaluation(side as u32, self.settings.text, TOGETHER)? {
-            let Evaluated { pixels, tokens, keys, .. } = part?;
+            let Batch { pixels, tokens, keys, .. } = part?;
             let n = keys.len().min(self.settings.rows as usize - rows);
             if n > 0 {
                 let pixels = Tensor::from_vec(pixels, (keys.len(), 3, side, side), &self.device)?;

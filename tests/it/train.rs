@@ -179,7 +179,9 @@ fn ranks_that_share_a_batch_take_the_steps_of_one() {
 fn a_checkpoint_starts_teaches_and_embeds() {
     let scratch = tempdir().unwrap();
     let teacher = scratch.path().join("teacher");
-    succeeded(&train(&teacher, &sizes(scratch.path(), &[])).args(["--steps", "4"]).output().unwrap());
+    succeeded(
+        &train(&teacher, &sizes(scratch.path(), &[])).args(["--steps", "4"]).output().unwrap(),
+    );
 
     // A narrower student: what it learns from the teacher passes through a projection.
     let narrow = [("image_embed_dims", 32), ("n_embd", 32), ("dim_att", 32)];
@@ -217,8 +219,7 @@ fn a_checkpoint_starts_teaches_and_embeds() {
     };
     let (before, after) = (weights(&teacher), weights(&tuned));
     for (name, tensor) in &before {
-        let numbers =
-            |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let numbers = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let is_same = numbers(tensor) == numbers(&after[name]);
         assert_eq!(is_same, name.starts_with("text_model."), "{name}");
     }
