@@ -165,6 +165,6 @@ mod tests {
     #[test]
     fn the_order_of_a_seed_is_written_down() {
         let order = Order::new([12].into_iter(), (0..12).collect(), 3);
-        assert_eq!(whole(&order, 1, 2, 2), [0; 12]);
+        assert_eq!(whole(&order, 1, 2, 2), [7, 8, 10, 9, 6, 11, 5, 4, 2, 3, 0, 1]);
     }
 }
