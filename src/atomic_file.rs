@@ -1,4 +1,5 @@
-//! Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder.
+//! Files and folders that appear whole or not at all: temporary name, fsync, rename, fsync of the
+//! folder they are in.
 //!
 //! A file under a temporary name (`.NAME.RANDOM.tmp`) is never read by anyone and may be deleted at any
 //! time. `create_new` publishes by hard link, which fails if the name exists: the first of two
@@ -40,11 +41,7 @@ pub struct Written {
 impl AtomicFile {
     /// Opens a temporary file beside `target`.
     pub fn open(target: &Path) -> Result<AtomicFile> {
-        let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        // Random and not the process's number: two writers in one process, or on two machines that
-        // share a folder, must not write into the same file.
-        let temporary =
-            target.with_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
+        let temporary = temporary_name(target);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -114,6 +111,42 @@ impl Drop for AtomicFile {
     }
 }
 
+/// A folder being filled under a temporary name. Dropped without
+/// [`publish`](AtomicFolder::publish), it leaves nothing behind.
+pub struct AtomicFolder {
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl AtomicFolder {
+    /// Makes a temporary folder beside `target`.
+    pub fn create(target: &Path) -> Result<AtomicFolder> {
+        let temporary = temporary_name(target);
+        std::fs::create_dir(&temporary)
+            .with_context(|| format!("cannot create {}", temporary.display()))?;
+        Ok(AtomicFolder { temporary, target: target.to_owned() })
+    }
+
+    /// Where its files are to be written, by [`write`] or [`AtomicFile`], which sync them.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Makes the folder visible under its name, which must not be there yet.
+    pub fn publish(self) -> Result<()> {
+        std::fs::rename(&self.temporary, &self.target)
+            .with_context(|| format!("cannot rename to {}", self.target.display()))?;
+        sync_folder(&self.target)
+    }
+}
+
+impl Drop for AtomicFolder {
+    fn drop(&mut self) {
+        // Fails when the folder was renamed, which is what we want.
+        let _ = std::fs::remove_dir_all(&self.temporary);
+    }
+}
+
 /// Writes `contents` to `path` whole or not at all, replacing what was there.
 pub fn write(path: &Path, contents: &[u8]) -> Result<Written> {
     let mut file = AtomicFile::open(path)?;
@@ -142,17 +175,27 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     }
 }
 
-/// Deletes temporary files of dead writers in `folder`.
+/// Deletes temporary files and folders of dead writers in `folder`.
 pub fn remove_leftovers(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with('.') && name.ends_with(".tmp") {
-            std::fs::remove_file(entry.path())
-                .with_context(|| format!("cannot delete {}", entry.path().display()))?;
+            let removed = match entry.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(entry.path()),
+                false => std::fs::remove_file(entry.path()),
+            };
+            removed.with_context(|| format!("cannot delete {}", entry.path().display()))?;
         }
     }
     Ok(())
+}
+
+/// Random and not the process's number: two writers in one process, or on two machines that share a
+/// folder, must not write into the same file.
+fn temporary_name(target: &Path) -> PathBuf {
+    let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    target.with_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -185,6 +228,24 @@ mod tests {
         assert_eq!(written.bytes, 3);
         assert_eq!(written.sha256, sha256(b"abc"));
         assert_eq!(sha256_file(&path).unwrap(), written.sha256);
+    }
+
+    #[test]
+    fn a_folder_appears_with_all_its_files_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("step-1");
+        let dropped = AtomicFolder::create(&target).unwrap();
+        write(&dropped.path().join("a"), b"half").unwrap();
+        drop(dropped);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let folder = AtomicFolder::create(&target).unwrap();
+        write(&folder.path().join("a"), b"whole").unwrap();
+        folder.publish().unwrap();
+        assert_eq!(std::fs::read(target.join("a")).unwrap(), b"whole");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        std::mem::forget(AtomicFolder::create(&target).unwrap());
+        remove_leftovers(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::decode;
 use crate::dedup;
 use crate::describe;
 use crate::fetch;
+use crate::folder;
 use crate::perceive;
 use crate::pipeline;
 use crate::shard;
@@ -128,9 +129,7 @@ impl Config {
     /// Never in practice: every setting has a JSON form.
     pub fn identity(&self) -> Result<Value> {
         let mut json = serde_json::to_value(self)?;
-        for path in FREE {
-            remove(&mut json, path);
-        }
+        folder::remove(&mut json, &FREE);
         Ok(json)
     }
 
@@ -150,45 +149,6 @@ impl Config {
             write_section(&mut out, &schema, described, name, section)?;
         }
         Ok(out)
-    }
-}
-
-/// Paths of values that differ, with both values.
-pub fn differences(there: &Value, here: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    compare(there, here, "", &mut found);
-    found
-}
-
-fn compare(there: &Value, here: &Value, path: &str, found: &mut Vec<String>) {
-    match (there, here) {
-        (Value::Object(a), Value::Object(b)) => {
-            let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
-            for name in names {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                let of = |object: &serde_json::Map<String, Value>| {
-                    object.get(name).cloned().unwrap_or(Value::Null)
-                };
-                compare(&of(a), &of(b), &path, found);
-            }
-        }
-        (a, b) if a != b => found.push(format!("{path}: {a} there, {b} now")),
-        _ => {}
-    }
-}
-
-fn remove(json: &mut Value, path: &str) {
-    match path.split_once('.') {
-        Some((first, rest)) => {
-            if let Some(inner) = json.get_mut(first) {
-                remove(inner, rest);
-            }
-        }
-        None => {
-            if let Some(object) = json.as_object_mut() {
-                object.remove(path);
-            }
-        }
     }
 }
 
@@ -299,7 +259,7 @@ mod tests {
         let mut json = serde_json::to_value(Config::default()).unwrap();
         for path in FREE {
             let before = json.clone();
-            remove(&mut json, path);
+            folder::remove(&mut json, &[path]);
             assert_ne!(json, before, "{path} is no setting");
         }
         let mut faster = Config::default();
@@ -308,7 +268,8 @@ mod tests {
         assert_eq!(faster.identity().unwrap(), Config::default().identity().unwrap());
         let mut other = Config::default();
         other.store.max_side = 64;
-        let found = differences(&Config::default().identity().unwrap(), &other.identity().unwrap());
-        assert_eq!(found, ["store.max_side: 512 there, 64 now"]);
+        let (there, here) = (Config::default().identity().unwrap(), other.identity().unwrap());
+        let error = folder::ensure_same(Path::new("run"), &there, &here).unwrap_err().to_string();
+        assert!(error.ends_with("\n  store.max_side: 512 there, 64 now"), "{error}");
     }
 }

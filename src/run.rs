@@ -4,14 +4,12 @@
 //! input, model, prompt or setting that could change a column is refused, never mixed in.
 
 use std::fs::File;
-use std::fs::TryLockError;
 use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,11 +18,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::atomic_file;
 use crate::clip::Judge;
-use crate::config;
 use crate::config::Config;
 use crate::describe::Describer;
+use crate::folder;
 use crate::models::folder::ModelFile;
 use crate::models::folder::ModelFolder;
 use crate::perceive::Models;
@@ -96,7 +93,6 @@ pub struct Work {
 
 const RUN: &str = "run.json";
 const PLAN: &str = "plan.json";
-const LOCK: &str = "run.lock";
 
 impl RunFolder {
     /// Nothing is read or made yet.
@@ -109,25 +105,7 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be made, or another process has it.
     pub fn lock(&self) -> Result<File> {
-        let path = &self.path;
-        std::fs::create_dir_all(path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
-        let lock = path.join(LOCK);
-        let file =
-            File::create(&lock).with_context(|| format!("cannot create {}", lock.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(
-                "another recaption is working on {}; wait for it or name another -o",
-                path.display()
-            ),
-            // Some network file systems have no locks; there the user sees to it.
-            Err(TryLockError::Error(error)) => {
-                tracing::warn!("{} cannot be locked: {error}", lock.display());
-            }
-        }
-        atomic_file::remove_leftovers(path)?;
-        Ok(file)
+        folder::lock(&self.path)
     }
 
     /// The inputs as they were when the run began, or as they are now.
@@ -176,15 +154,8 @@ impl RunFolder {
     /// When it holds another run: names each difference.
     pub fn is_same(&self, identity: &Value) -> Result<bool> {
         let Some(run) = self.read::<RunRecord>(RUN)? else { return Ok(false) };
-        let differences = config::differences(&run.identity, identity);
-        if differences.is_empty() {
-            return Ok(true);
-        }
-        bail!(
-            "{} was made by another command; use a new -o, or give what it was made with:\n  {}",
-            self.path.display(),
-            differences.join("\n  ")
-        )
+        folder::ensure_same(&self.path, &run.identity, identity)?;
+        Ok(true)
     }
 
     /// Every shard of the source: done, or to do.
@@ -231,20 +202,11 @@ impl RunFolder {
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let path = self.path.join(name);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).context(format!("cannot read {}", path.display())),
-        };
-        let value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is damaged; use a new -o", path.display()))?;
-        Ok(Some(value))
+        folder::read(&self.path.join(name))
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let json = serde_json::to_vec_pretty(value)?;
-        atomic_file::write(&self.path.join(name), &json).map(drop)
+        folder::write(&self.path.join(name), value)
     }
 }
 

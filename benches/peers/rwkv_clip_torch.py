@@ -2,11 +2,13 @@
 
     rwkv_clip_torch.py MODE [--config FILE] [--batch 8] [--threads 2] [--seconds 3]
                             [--wkv chunked|seq] [--fused] [--parity FOLDER]
+                            [--task FOLDER] [--double]
 
 MODE is one of
     image    a forward pass of the image tower, without gradients
     text     a forward pass of the text tower, always over the whole context, without gradients
     step     a training step: both towers, the loss, backward, clip, AdamW, without drop path
+    curve    the loss over the steps of the task in FOLDER (benches/curve.rs), a line of JSON a step
     parity   compares features, loss and gradients with FOLDER, by default tests/data/parity
 
 Weights and inputs are random. A FILE has the field names of the official model_config; without one
@@ -285,6 +287,40 @@ def parity(form, folder):
     sys.exit(any(not value <= limit for value, limit, _ in features + gradients))
 
 
+def curve(form, folder, dtype):
+    from safetensors.torch import load_file
+
+    task = json.loads((folder / "task.json").read_text())
+    model = Clip(json.loads((folder / "config.json").read_text()), form)
+    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    model.to(dtype)
+    batches = load_file(folder / "batches.safetensors")
+    adamw = torch.optim.AdamW(
+        model.parameters(),
+        lr=task["max_lr"],
+        betas=(0.9, task["beta2"]),
+        eps=task["eps"],
+        weight_decay=task["weight_decay"],
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        adamw, task["max_lr"], total_steps=task["steps"], pct_start=task["pct_start"]
+    )
+    for step in range(task["steps"]):
+        i = step % task["batches"]
+        images = model.image_model(batches[f"pixels.{i}"].to(dtype))
+        loss = model.loss(images, model.text_model(batches[f"tokens.{i}"]))
+        adamw.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), task["max_norm"])
+        adamw.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        if step + 1 < task["steps"]:
+            schedule.step()
+        row = {"step": step, "loss": loss.item(), "grad_norm": norm.item()}
+        print(json.dumps(row | {"logit_scale": model.logit_scale.item()}), flush=True)
+
+
 def timed(once, seconds):
     """Milliseconds of the parts of each call, and the CPU seconds a second of wall time.
 
@@ -303,7 +339,7 @@ def main():
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    arguments.add_argument("mode", choices=("image", "text", "step", "parity"))
+    arguments.add_argument("mode", choices=("image", "text", "step", "curve", "parity"))
     arguments.add_argument("--config", type=Path)
     arguments.add_argument("--batch", type=int, default=8)
     arguments.add_argument("--threads", type=int, default=2)
@@ -311,11 +347,15 @@ def main():
     arguments.add_argument("--wkv", choices=("chunked", "seq"), default="chunked")
     arguments.add_argument("--fused", action="store_true")
     arguments.add_argument("--parity", type=Path, default=PARITY)
+    arguments.add_argument("--task", type=Path)
+    arguments.add_argument("--double", action="store_true")
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(1)
     if given.mode == "parity":
         parity(given.wkv, given.parity)
+    if given.mode == "curve":
+        return curve(given.wkv, given.task, torch.float64 if given.double else torch.float32)
     config = json.loads(given.config.read_text()) if given.config else B32
     model = Clip(config, given.wkv)
     images = torch.randn(given.batch, 3, config["input_size"], config["input_size"])

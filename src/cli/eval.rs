@@ -41,8 +41,8 @@ use crate::eval::zero_shot::Rounding;
 
 #[derive(Args)]
 pub(super) struct Eval {
-    /// RWKV-CLIP weights: a `.pt` or safetensors file, or a folder with model.safetensors and
-    /// config.json; may be given several times.
+    /// RWKV-CLIP weights: a `.pt` or safetensors file, or the folder of a training or of
+    /// one of its checkpoints; may be given several times.
     #[arg(long, value_name = "PATH", required_unless_present = "suite")]
     checkpoint: Vec<PathBuf>,
     /// Their sizes: b32, b16, small, tiny, or a JSON or TOML file; a folder has its own.

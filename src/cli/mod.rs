@@ -9,6 +9,8 @@ mod outcome;
 mod progress;
 mod refine;
 mod settings;
+mod signals;
+mod train;
 mod weights;
 
 use std::path::Path;
@@ -71,6 +73,8 @@ enum Command {
     Embed(embed::Embed),
     /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
     Similarity(embed::Similarity),
+    /// Train RWKV-CLIP on refined shards or any other dataset.
+    Train(Box<train::Train>),
     /// What checkpoints score: zero-shot classification, linear probe, retrieval.
     Eval(Box<eval::Eval>),
     /// Results of `eval` beside each other, with the differences that are more than chance.
@@ -90,12 +94,15 @@ struct Setup {
 impl Cli {
     /// Whether most of the time goes into tensors, and memory had better be kept.
     pub fn computes(&self) -> bool {
-        matches!(self.command, Command::Embed(_) | Command::Similarity(_) | Command::Eval(_))
+        matches!(
+            self.command,
+            Command::Embed(_) | Command::Similarity(_) | Command::Train(_) | Command::Eval(_)
+        )
     }
 
     /// Does what was asked and says how it went.
     pub fn run(self) -> ExitCode {
-        if !matches!(self.command, Command::Refine(_) | Command::Demo { .. }) {
+        if !matches!(self.command, Command::Refine(_) | Command::Demo { .. } | Command::Train(_)) {
             // `recaption why ... | head` ends with `head`, as other tools do; a run goes on.
             // SAFETY: sets the disposition of a signal, before any other thread is there.
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -119,6 +126,7 @@ impl Command {
             Command::Why(why) => why.run()?,
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,
+            Command::Train(train) => return train.run(),
             Command::Eval(eval) => return eval.run(),
             Command::Compare(compare) => compare.run()?,
             Command::Models(command) => return command.run(),

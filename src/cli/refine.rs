@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,7 +11,6 @@ use anyhow::Result;
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
-use tokio::runtime::Runtime;
 
 use crate::cli::look;
 use crate::cli::outcome::Outcome;
@@ -20,6 +18,7 @@ use crate::cli::progress::Display;
 use crate::cli::progress::Style;
 use crate::cli::set_up;
 use crate::cli::settings::Settings;
+use crate::cli::signals;
 use crate::clip::Embedder;
 use crate::clip::Judge;
 use crate::config::Config;
@@ -136,8 +135,13 @@ impl Refine {
             .enable_all()
             .build()
             .context("cannot start the threads of the network")?;
-        let (stop, signal) = (Stop::default(), Arc::new(AtomicU8::new(0)));
-        listen(&network, &stop, &signal)?;
+        let stop = Stop::default();
+        let asked = stop.clone();
+        let signal = signals::listen(
+            network.handle(),
+            "what is under way is finished and kept where it can be",
+            move || asked.stop(),
+        )?;
         let fetcher = source.plan().has_urls().then(|| Fetcher::new(&config.fetch)).transpose()?;
         let stages = Stages {
             source,
@@ -282,27 +286,4 @@ fn judge(config: &Config) -> Result<Option<Judge>> {
     }
     let embedder = Embedder::open(&config.clip)?;
     Ok(Some(Judge::new(embedder, config.clip.batch)))
-}
-
-/// The first signal asks for an orderly end, the second ends the process.
-fn listen(network: &Runtime, stop: &Stop, signal: &Arc<AtomicU8>) -> Result<()> {
-    use tokio::signal::unix::SignalKind;
-    let _inside = network.enter();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = tokio::signal::unix::signal(kind).context("cannot listen for signals")?;
-        let number = u8::try_from(kind.as_raw_value()).unwrap_or(0);
-        let (stop, signal) = (stop.clone(), signal.clone());
-        network.spawn(async move {
-            signals.recv().await;
-            eprintln!(
-                "stopping: what is under way is finished and kept where it can be; the same command \
-                 continues. Once more ends at once."
-            );
-            signal.store(number, Ordering::Relaxed);
-            stop.stop();
-            signals.recv().await;
-            std::process::exit(128 + i32::from(number));
-        });
-    }
-    Ok(())
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::config::Config;
 use crate::describe::WriterKind;
@@ -130,8 +132,8 @@ impl Settings {
     }
 }
 
-/// The settings with one of them changed.
-fn with(config: Config, assignment: &str) -> Result<Config> {
+/// The settings with one of them changed, as `recipe.lr=3e-4`.
+pub(super) fn with<T: Serialize + DeserializeOwned>(config: T, assignment: &str) -> Result<T> {
     let what = || format!("--set {assignment}");
     let (path, value) =
         assignment.split_once('=').with_context(what).context("write it as NAME=VALUE")?;

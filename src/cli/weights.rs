@@ -13,8 +13,8 @@ use crate::eval::suite::Checkpoint;
 /// Which weights, of which sizes.
 #[derive(Args)]
 pub(super) struct Weights {
-    /// RWKV-CLIP weights: a `.pt` or safetensors file, or a folder with model.safetensors and
-    /// config.json.
+    /// RWKV-CLIP weights: a `.pt` or safetensors file, or the folder of a training or of
+    /// one of its checkpoints.
     #[arg(long, value_name = "PATH")]
     pub(super) checkpoint: PathBuf,
     /// Their sizes: b32, b16, small, tiny, or a JSON or TOML file; a folder has its own.

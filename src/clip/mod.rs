@@ -20,21 +20,23 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::atomic_file;
-use crate::clip::words::Words;
 use crate::decode::ClipTransform;
 use crate::model;
 use crate::model::RwkvClip;
 use crate::model::checkpoint;
 
 pub use fit::Judge;
+pub use words::Words;
 
 /// Which checkpoint judges how well each text fits its picture; unset: none does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A `.pt` or safetensors file of RWKV-CLIP weights.
+    /// RWKV-CLIP weights: a `.pt` or safetensors file, or the folder of a training or of one of its
+    /// checkpoints.
     pub checkpoint: Option<PathBuf>,
-    /// Its sizes: `b32`, `b16`, `small`, `tiny`, or an official JSON (or a TOML) file.
+    /// Their sizes: `b32`, `b16`, `small`, `tiny`, or an official JSON (or a TOML) file. Not asked of a
+    /// folder, which knows its sizes.
     pub model_config: String,
     /// Where the model runs: `cpu`, `cuda`, `cuda:1`.
     pub device: String,
@@ -73,12 +75,17 @@ impl Embedder {
     /// When no checkpoint is named, the weights cannot be read or do not fit their configuration, the
     /// tokenizer gives ids that the model does not have, or there is no such device.
     pub fn open(config: &Config) -> Result<Embedder> {
-        let weights = config.checkpoint.as_deref().context("no checkpoint is named")?;
-        let sizes = model::Config::find(&config.model_config)?;
+        let named = config.checkpoint.as_deref().context("no checkpoint is named")?;
+        let located = checkpoint::locate(named)?;
+        let weights = located.weights.as_path();
+        let sizes = match &located.config {
+            Some(beside) => model::Config::find(&beside.display().to_string())?,
+            None => model::Config::find(&config.model_config)?,
+        };
         let words = Words::open(config.tokenizer.as_deref(), &sizes)?;
         let device = model::device(&config.device)?;
         let model = checkpoint::load(weights, &sizes, DType::F32, &device)?;
-        let name = weights.file_name().unwrap_or_default().to_string_lossy();
+        let name = named.file_name().unwrap_or_default().to_string_lossy();
         let hash = atomic_file::sha256_file(weights)?;
         let label = format!("{name}@{}", &hash[..8]).into();
         Ok(Embedder { model, config: sizes, device, label, words, batch: config.batch.max(1) })

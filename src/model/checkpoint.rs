@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -127,19 +128,88 @@ pub fn check(tensors: &HashMap<String, Tensor>, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Writes safetensors under the official names, in the published dtypes, whole or not at all.
+/// In which types weights are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtypes {
+    /// Those of the published files: two tensors of each text block are BF16, and lose digits.
+    Published,
+    /// As they are in a training that goes on.
+    F32,
+}
+
+/// Writes safetensors under the official names, whole or not at all.
 ///
 /// # Errors
 /// When a tensor of the configuration is missing, or the file cannot be written.
-pub fn save(tensors: &HashMap<String, Tensor>, config: &Config, path: &Path) -> Result<()> {
+pub fn save(
+    tensors: &HashMap<String, Tensor>,
+    config: &Config,
+    dtypes: Dtypes,
+    path: &Path,
+) -> Result<()> {
     check(tensors, config)?;
-    let typed: Result<HashMap<String, Tensor>> = names::all(config)
-        .into_iter()
-        .map(|named| {
-            let tensor = tensors[&named.name].to_device(&Device::Cpu)?.to_dtype(named.dtype)?;
-            Ok((named.name, tensor.contiguous()?))
-        })
-        .collect();
-    atomic_file::write(path, &safetensors::serialize(typed?, None)?)?;
+    let typed = names::all(config).into_iter().map(|named| {
+        let dtype = if dtypes == Dtypes::F32 { DType::F32 } else { named.dtype };
+        let tensor = tensors[&named.name].to_device(&Device::Cpu)?.to_dtype(dtype)?;
+        Ok((named.name, tensor.contiguous()?))
+    });
+    let typed: HashMap<String, Tensor> = typed.collect::<Result<_>>()?;
+    atomic_file::write(path, &safetensors::serialize(typed, None)?)?;
     Ok(())
+}
+
+/// A checkpoint on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The weights.
+    pub weights: PathBuf,
+    /// Their sizes, where a file beside them says so.
+    pub config: Option<PathBuf>,
+}
+
+/// Weights in a folder.
+pub const WEIGHTS: &str = "model.safetensors";
+/// Their sizes, beside them.
+pub const SIZES: &str = "config.json";
+/// Checkpoints in the folder of a training, the newest the last by name.
+pub const FOLDER: &str = "checkpoints";
+
+/// The weights that a path means: a file; a folder with `model.safetensors` and `config.json`; the
+/// folder of a training, of which the newest checkpoint is taken.
+///
+/// # Errors
+/// When a folder has no checkpoint.
+pub fn locate(path: &Path) -> Result<Located> {
+    if !path.is_dir() {
+        return Ok(Located { weights: path.to_owned(), config: None });
+    }
+    let own = [path.to_owned()].into_iter();
+    let folder = own.chain(all_in(path)?.pop()).find(|folder| folder.join(WEIGHTS).is_file());
+    let folder = folder.with_context(|| {
+        format!("{} has neither {WEIGHTS} nor {FOLDER} with one", path.display())
+    })?;
+    let config = Some(folder.join(SIZES)).filter(|config| config.is_file());
+    Ok(Located { weights: folder.join(WEIGHTS), config })
+}
+
+/// The checkpoints in the folder of a training, the oldest first.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn all_in(run: &Path) -> Result<Vec<PathBuf>> {
+    let folder = run.join(FOLDER);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(format!("cannot read {}", folder.display())),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("step-") {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
 }

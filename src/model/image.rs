@@ -21,6 +21,9 @@ use super::mix::TimeMix;
 /// Of the group norm behind the operator; the text tower has another.
 const GROUP_EPS: f64 = 1e-5;
 
+/// Odd, so that no two places of a batch share a seed; its bits are those of the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Pictures to embeddings.
 #[derive(Clone)]
 pub struct ImageTower {
@@ -122,20 +125,24 @@ impl ImageTower {
     /// The weight of each sample in each branch, 0 or 1 / (1 - p); p grows evenly from the first block
     /// to the last.
     fn drops(&self, batch: usize, mode: Mode, device: &Device) -> Result<Option<Vec<Tensor>>> {
-        let Mode::Training { seed } = mode else { return Ok(None) };
+        let Mode::Training { seed, first } = mode else { return Ok(None) };
         if self.drop_path_rate == 0.0 {
             return Ok(None);
         }
-        let mut random = StdRng::seed_from_u64(seed);
         let last = (self.layers.len() - 1).max(1) as f64;
-        let mut keeps = Vec::with_capacity(2 * self.layers.len());
-        for branch in 0..2 * self.layers.len() {
-            let p = self.drop_path_rate * (branch / 2) as f64 / last;
-            let weight = |kept: bool| if kept { (1.0 / (1.0 - p)) as f32 } else { 0.0 };
-            let weights = (0..batch).map(|_| weight(random.random::<f64>() >= p)).collect();
-            keeps.push(Tensor::from_vec(weights, (batch, 1, 1), device)?);
+        let branches = 2 * self.layers.len();
+        let mut weights = vec![Vec::with_capacity(batch); branches];
+        for sample in first..first + batch {
+            // A generator for each sample: the same draws however a batch is cut up.
+            let mut random = StdRng::seed_from_u64(seed ^ (sample as u64).wrapping_mul(SPREAD));
+            for (branch, weights) in weights.iter_mut().enumerate() {
+                let p = self.drop_path_rate * (branch / 2) as f64 / last;
+                let is_kept = random.random::<f64>() >= p;
+                weights.push(if is_kept { (1.0 / (1.0 - p)) as f32 } else { 0.0 });
+            }
         }
-        Ok(Some(keeps))
+        let keep = |weights| Tensor::from_vec(weights, (batch, 1, 1), device);
+        Ok(Some(weights.into_iter().map(keep).collect::<Result<_>>()?))
     }
 }
 

@@ -4,6 +4,7 @@ use candle_core::D;
 use candle_core::Result;
 use candle_core::Tensor;
 use candle_nn::loss::cross_entropy;
+use candle_nn::ops::log_softmax;
 
 /// x / max(‖x‖, 1e-12) over the last dimension.
 ///
@@ -34,4 +35,28 @@ pub fn contrastive(images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Te
     let of_texts = cross_entropy(&logits, &labels)?;
     let of_images = cross_entropy(&logits.t()?.contiguous()?, &labels)?;
     (of_texts + of_images)? / 2.0
+}
+
+/// [`contrastive`] where each pair counts by its weight: the mean over all pairs, whatever the weights
+/// sum up to, as ALIP has it.
+///
+/// # Shapes
+/// `images`, `texts`: (B, D), normalised or not; `scale`: scalar; `weights`: (B) -> scalar
+///
+/// # Errors
+/// When the shapes differ.
+pub fn contrastive_weighted(
+    images: &Tensor,
+    texts: &Tensor,
+    scale: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor> {
+    let cosines = normalized(images)?.matmul(&normalized(texts)?.t()?)?; // (B, B)
+    let logits = cosines.broadcast_mul(scale)?;
+    let labels = Tensor::arange(0u32, logits.dim(0)? as u32, logits.device())?.unsqueeze(1)?;
+    let of_pairs = |logits: &Tensor| -> Result<Tensor> {
+        log_softmax(logits, D::Minus1)?.gather(&labels, 1)?.squeeze(1)?.neg() // (B)
+    };
+    let both = (of_pairs(&logits)? + of_pairs(&logits.t()?.contiguous()?)?)?;
+    (both * weights)?.mean_all()? / 2.0
 }

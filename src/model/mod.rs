@@ -35,6 +35,7 @@ pub use kernels::wkv::Stream;
 pub use kernels::wkv::chunked as wkv_chunked;
 pub use kernels::wkv::naive;
 pub use loss::contrastive;
+pub use loss::contrastive_weighted;
 pub use loss::normalized;
 pub use text::TextTower;
 
@@ -73,10 +74,13 @@ pub enum Mode {
     /// Every branch runs.
     Inference,
     /// Residual branches of the image tower are dropped at random, by sample, up to the
-    /// configuration's `drop_path_rate`. What is dropped follows from the seed alone.
+    /// configuration's `drop_path_rate`. What is dropped of a sample follows from the seed and the
+    /// sample's place alone, so that parts of a batch drop what the whole would.
     Training {
         /// A number that differs from step to step.
         seed: u64,
+        /// Place of the first sample in the batch that this is a part of.
+        first: usize,
     },
 }
 

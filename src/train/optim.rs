@@ -42,6 +42,15 @@ impl Default for AdamWConfig {
     }
 }
 
+/// What is particular to a variable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Group {
+    /// The learning rate is multiplied by this.
+    pub lr_scale: f64,
+    /// In place of [`AdamWConfig::weight_decay`].
+    pub weight_decay: f64,
+}
+
 /// How a step is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Path {
@@ -66,11 +75,12 @@ pub struct AdamW {
 struct Slot {
     name: String,
     var: Var,
+    group: Group,
     /// First and second moment, one after the other: (2, elements).
     moments: Tensor,
 }
 
-/// The numbers of one step, for all variables.
+/// The numbers of one step for one variable.
 #[derive(Clone, Copy, Debug)]
 struct Coefficients {
     /// What gradients are multiplied by.
@@ -105,6 +115,7 @@ impl AdamW {
     /// # Errors
     /// As [`AdamW::new`]; and when the fused path is asked for on another device than the CPU.
     pub fn with_path(vars: Vec<(String, Var)>, config: AdamWConfig, path: Path) -> Result<AdamW> {
+        let group = Group { lr_scale: 1.0, weight_decay: config.weight_decay };
         let mut slots: Vec<Slot> = Vec::with_capacity(vars.len());
         for (name, var) in vars {
             ensure!(slots.iter().all(|slot| slot.name != name), "two variables are named {name}");
@@ -118,9 +129,23 @@ impl AdamW {
                 "{name} does not lie in a row in the memory of the CPU"
             );
             let moments = Tensor::zeros((2, var.elem_count()), var.dtype(), var.device())?;
-            slots.push(Slot { name, var, moments });
+            slots.push(Slot { name, var, group, moments });
         }
         Ok(AdamW { config, path, slots, step: 0 })
+    }
+
+    /// Gives each variable, by its name, a group of its own.
+    #[must_use]
+    pub fn with_groups(mut self, group: impl Fn(&str, &Var) -> Group) -> AdamW {
+        for slot in &mut self.slots {
+            slot.group = group(&slot.name, &slot.var);
+        }
+        self
+    }
+
+    /// The variables, in order.
+    pub fn variables(&self) -> impl Iterator<Item = &Var> {
+        self.slots.iter().map(|slot| &slot.var)
     }
 
     /// Steps taken so far.
@@ -146,8 +171,9 @@ impl AdamW {
             return Ok(norm);
         }
         self.step += 1;
-        let coefficients = self.coefficients(norm, rates);
+        let (config, step) = (self.config, self.step);
         for (slot, grad) in self.slots.iter_mut().zip(&grads) {
+            let coefficients = coefficients(&config, step, norm, rates, slot.group);
             let result = match self.path {
                 Path::Fused => fused::update(&slot.var, &slot.moments, grad, coefficients),
                 Path::Ops => ops::update(&slot.var, &slot.moments, grad, coefficients)
@@ -158,24 +184,6 @@ impl AdamW {
         Ok(norm)
     }
 
-    fn coefficients(&self, norm: f64, rates: Rates) -> Coefficients {
-        let AdamWConfig { beta2, eps, weight_decay, max_norm } = self.config;
-        let step = f64::from(self.step);
-        // torch corrects with the beta that is in force now, to the power of all steps, although
-        // earlier steps had other betas.
-        let correction1 = 1.0 - rates.beta1.powf(step);
-        let correction2 = 1.0 - beta2.powf(step);
-        Coefficients {
-            clip: (max_norm / (norm + 1e-6)).min(1.0),
-            keep: 1.0 - rates.lr * weight_decay,
-            beta1: rates.beta1,
-            beta2,
-            step_size: rates.lr / correction1,
-            root_correction: correction2.sqrt(),
-            eps,
-        }
-    }
-
     /// Everything that a later training needs beside the variables to go on exactly: `m.NAME` and
     /// `v.NAME` in the variable's shape, and `step`. Copies, so that a file can be written from them
     /// while the training goes on.
@@ -184,7 +192,7 @@ impl AdamW {
     /// When memory of a device cannot be read.
     pub fn state(&self) -> Result<HashMap<String, Tensor>> {
         let mut state = HashMap::with_capacity(2 * self.slots.len() + 1);
-        for Slot { name, var, moments } in &self.slots {
+        for Slot { name, var, moments, .. } in &self.slots {
             for (row, letter) in ["m", "v"].into_iter().enumerate() {
                 let moment = moments.get(row)?.reshape(var.shape())?.copy()?;
                 state.insert(format!("{letter}.{name}"), moment);
@@ -227,6 +235,29 @@ impl AdamW {
         }
         self.step = step;
         Ok(())
+    }
+}
+
+fn coefficients(
+    config: &AdamWConfig,
+    step: u32,
+    norm: f64,
+    rates: Rates,
+    group: Group,
+) -> Coefficients {
+    let (step, lr) = (f64::from(step), rates.lr * group.lr_scale);
+    // torch corrects with the beta that is in force now, to the power of all steps, although earlier
+    // steps had other betas.
+    let correction1 = 1.0 - rates.beta1.powf(step);
+    let correction2 = 1.0 - config.beta2.powf(step);
+    Coefficients {
+        clip: (config.max_norm / (norm + 1e-6)).min(1.0),
+        keep: 1.0 - lr * group.weight_decay,
+        beta1: rates.beta1,
+        beta2: config.beta2,
+        step_size: lr / correction1,
+        root_correction: correction2.sqrt(),
+        eps: config.eps,
     }
 }
 

@@ -24,6 +24,7 @@ use recaption::eval::zero_shot;
 use recaption::eval::zero_shot::Rounding;
 use recaption::model;
 use recaption::model::checkpoint;
+use recaption::model::checkpoint::Dtypes;
 use recaption::model::init;
 use serde_json::Value;
 use serde_json::json;
@@ -54,7 +55,8 @@ fn untrained() -> Embedder {
     let folder = tempdir().unwrap();
     let config = model::Config::preset("tiny").unwrap();
     let path = folder.path().join("tiny.safetensors");
-    checkpoint::save(&init::initial(&config, 1).unwrap(), &config, &path).unwrap();
+    let weights = init::initial(&config, 1).unwrap();
+    checkpoint::save(&weights, &config, Dtypes::F32, &path).unwrap();
     let model_config = "tiny".to_owned();
     Embedder::open(&clip::Config {
         checkpoint: Some(path),

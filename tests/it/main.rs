@@ -3,8 +3,8 @@
 mod clip;
 mod decode;
 mod describe;
-mod eval_suite;
 mod eval;
+mod eval_suite;
 mod fetch;
 mod local;
 mod messy;
@@ -14,3 +14,4 @@ mod refine;
 mod schemas;
 mod source;
 mod tidy;
+mod train;

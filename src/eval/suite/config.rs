@@ -17,6 +17,7 @@ use crate::eval::data::LabelledConfig;
 use crate::eval::result::Task;
 use crate::eval::zero_shot::Rounding;
 use crate::model;
+use crate::model::checkpoint;
 
 /// Checkpoints and the data that each of them is scored on. Paths are relative to the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,11 +40,12 @@ pub struct Suite {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {
-    /// A `.pt` or safetensors file, or a folder with `model.safetensors` and `config.json`.
+    /// A `.pt` or safetensors file, or the folder of a training or of one of its checkpoints.
     pub path: PathBuf,
     /// What it is called in results; unset: the name of the file or folder.
     pub name: Option<String>,
-    /// Its sizes: `b32`, `b16`, `small`, `tiny`, or a JSON or TOML file; of a folder its own.
+    /// Its sizes: `b32`, `b16`, `small`, `tiny`, or a JSON or TOML file; not asked of a
+    /// folder, which knows its sizes.
     pub model_config: Option<String>,
     /// A `tokenizer.json`, for weights that do not speak CLIP's vocabulary.
     pub tokenizer: Option<PathBuf>,
@@ -204,19 +206,22 @@ impl Checkpoint {
     }
 
     /// The file of weights.
-    pub fn weights(&self) -> PathBuf {
-        if self.path.is_dir() { self.path.join("model.safetensors") } else { self.path.clone() }
+    ///
+    /// # Errors
+    /// When it is a folder without one.
+    pub fn weights(&self) -> Result<PathBuf> {
+        Ok(checkpoint::locate(&self.path)?.weights)
     }
 
     /// How to open it.
     ///
     /// # Errors
-    /// When the sizes of a single file are not named.
+    /// When it is a folder without weights, or the sizes of a single file are not named.
     pub fn clip(&self) -> Result<clip::Config> {
-        let own = self.path.is_dir().then(|| self.path.join("config.json").display().to_string());
-        let sizes = self.model_config.clone().or(own);
+        let beside = checkpoint::locate(&self.path)?.config;
+        let sizes = beside.map(|file| file.display().to_string()).or(self.model_config.clone());
         Ok(clip::Config {
-            checkpoint: Some(self.weights()),
+            checkpoint: Some(self.path.clone()),
             model_config: sizes.with_context(|| {
                 let path = self.path.display();
                 format!("{path} does not say its sizes; name them with model_config, as b32")

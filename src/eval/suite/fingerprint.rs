@@ -24,7 +24,7 @@ const EDITION: u32 = 1;
 pub(super) fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Value> {
     let sizes = model::Config::find(&checkpoint.clip()?.model_config)?;
     let tokenizer = checkpoint.tokenizer.as_deref().map(sha256).transpose()?;
-    Ok(json!([sha256(&checkpoint.weights())?, sizes, tokenizer]))
+    Ok(json!([sha256(&checkpoint.weights()?)?, sizes, tokenizer]))
 }
 
 pub(super) fn fingerprint(

@@ -9,6 +9,7 @@ use candle_core::Device;
 use candle_core::Tensor;
 use recaption::model::Config;
 use recaption::model::checkpoint;
+use recaption::model::checkpoint::Dtypes;
 use recaption::model::init;
 
 use super::folder;
@@ -43,7 +44,7 @@ fn a_pickle_and_safetensors_hold_the_same_and_survive_a_round_trip() {
     }
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("again.safetensors");
-    checkpoint::save(&tensors, &config(), &path).unwrap();
+    checkpoint::save(&tensors, &config(), Dtypes::Published, &path).unwrap();
     equal(&checkpoint::read(&path).unwrap(), &tensors);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "no temporary file stays");
 }

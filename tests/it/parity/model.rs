@@ -309,11 +309,15 @@ fn wrong_inputs_are_errors_and_dropped_branches_follow_the_seed() {
 
     let images = (zeros(&[4, 3, 64, 64]) + 0.5).unwrap();
     let encode = |mode| model.image.encode(&images, mode).unwrap().to_vec2::<f32>().unwrap();
-    let training = |seed| encode(model::Mode::Training { seed });
+    let training = |seed| encode(model::Mode::Training { seed, first: 0 });
     assert_eq!(training(3), training(3));
     assert_ne!(training(3), training(4));
     let inference = encode(model::Mode::Inference);
     assert_eq!(inference[0], inference[3]);
     let dropped = training(3);
     assert!(dropped.iter().any(|row| *row != dropped[0]));
+    let part = images.narrow(0, 1, 3).unwrap();
+    let mode = model::Mode::Training { seed: 3, first: 1 };
+    let part = model.image.encode(&part, mode).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(part, dropped[1..]);
 }
