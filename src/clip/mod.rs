@@ -20,13 +20,13 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::atomic_file;
-use crate::clip::words::Words;
 use crate::decode::ClipTransform;
 use crate::model;
 use crate::model::RwkvClip;
 use crate::model::checkpoint;
 
 pub use fit::Judge;
+pub use words::Words;
 
 /// Which checkpoint judges how well each text fits its picture; unset: none does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -11,7 +11,7 @@ use crate::clip_tokenizer::Tokenizer;
 use crate::model;
 
 /// A tokenizer that fits a model.
-pub(super) struct Words {
+pub struct Words {
     kind: Kind,
     context: usize,
 }
@@ -29,7 +29,7 @@ impl Words {
     ///
     /// # Errors
     /// When the file cannot be read, or the tokenizer has more ids than the model.
-    pub(super) fn open(file: Option<&Path>, sizes: &model::Config) -> Result<Words> {
+    pub fn open(file: Option<&Path>, sizes: &model::Config) -> Result<Words> {
         let (kind, ids, name) = match file {
             None => {
                 ensure!(
@@ -62,9 +62,17 @@ impl Words {
         Ok(Words { kind, context: sizes.ctx_len })
     }
 
+    /// Ids of a text.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
     /// The ids of each text, one after the other, cut or filled with 0 to the context length. Of a
     /// text that is cut, the last id stays the one that closes it.
-    pub(super) fn ids(&self, texts: &[&str]) -> Result<Vec<u32>> {
+    ///
+    /// # Errors
+    /// When a tokenizer of a file cannot split a text; CLIP's can split any.
+    pub fn ids(&self, texts: &[&str]) -> Result<Vec<u32>> {
         let mut all = Vec::with_capacity(texts.len() * self.context);
         for text in texts {
             match &self.kind {

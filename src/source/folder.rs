@@ -23,6 +23,7 @@ use crate::sample::Reason;
 use crate::source::Config;
 use crate::source::Items;
 use crate::source::Mapping;
+use crate::source::Pictures;
 use crate::source::Plan;
 use crate::source::PlannedFile;
 use crate::source::Survey;
@@ -116,17 +117,19 @@ pub(super) fn read<'a>(
     listings: &'a Listings,
     file: &'a PlannedFile,
     rows: Range<u64>,
+    pictures: Pictures,
 ) -> Result<Items<'a>> {
     if inputs::is_metadata(&file.path) {
-        return described(plan, parked, file, rows);
+        return described(plan, parked, file, rows, pictures);
     }
     if file.path.is_file() {
-        return Ok(Box::new(std::iter::once(Ok(beside(&file.path, file.prefix.clone())))));
+        let item = beside(&file.path, file.prefix.clone(), pictures);
+        return Ok(Box::new(std::iter::once(Ok(item))));
     }
     let listing = listings.of(&file.path)?;
     Ok(Box::new((rows.start..rows.end).map_while(move |row| {
         let (path, key) = listing.picture(usize::try_from(row).ok()?, &file.prefix)?;
-        Some(Ok(beside(&path, key)))
+        Some(Ok(beside(&path, key, pictures)))
     })))
 }
 
@@ -135,6 +138,7 @@ fn described<'a>(
     parked: &'a Parked<Table>,
     metadata: &'a PlannedFile,
     rows: Range<u64>,
+    pictures: Pictures,
 ) -> Result<Items<'a>> {
     let folder = metadata.path.parent().unwrap_or(Path::new("."));
     let rows = Rows::open(parked, metadata, rows, || Table::open(&metadata.path))?;
@@ -147,7 +151,7 @@ fn described<'a>(
         let name = plan.mapping.image.as_ref().and_then(|column| cells.remove(column));
         let name = name.and_then(|name| name.as_str().map(str::to_owned));
         let mut row = Row::from_object(cells, &plan.mapping, &plan.extra);
-        row.image = named(folder, name.as_deref());
+        row.image = named(folder, name.as_deref(), pictures);
         let key = name.map(|name| inputs::key(&metadata.prefix, Path::new(&name)));
         row.key = row.key.filter(|key| !key.is_empty()).or(key);
         Ok(columns::into_item_at_hand(row, &place))
@@ -155,7 +159,7 @@ fn described<'a>(
 }
 
 /// The picture that metadata names.
-fn named(folder: &Path, name: Option<&str>) -> Cell {
+fn named(folder: &Path, name: Option<&str>, pictures: Pictures) -> Cell {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Cell::nothing(Reason::FileMissing, "the row names no file");
     };
@@ -164,18 +168,21 @@ fn named(folder: &Path, name: Option<&str>) -> Cell {
     if !path.components().all(stays) {
         return Cell::nothing(Reason::RowMalformed, format!("{name} is not below the folder"));
     }
-    picture(&folder.join(path))
+    picture(&folder.join(path), pictures)
 }
 
 /// A picture with the text beside it.
-fn beside(path: &Path, key: String) -> Item {
+fn beside(path: &Path, key: String, pictures: Pictures) -> Item {
     let text = read_capped(&path.with_extension("txt"), MAX_TEXT_BYTES).ok();
     let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
     let text = text.map(|text| text.trim_end_matches(['\n', '\r']).to_owned());
-    Row { key: Some(key), image: picture(path), text, ..Row::default() }.into_item("")
+    Row { key: Some(key), image: picture(path, pictures), text, ..Row::default() }.into_item("")
 }
 
-fn picture(path: &Path) -> Cell {
+fn picture(path: &Path, pictures: Pictures) -> Cell {
+    if pictures == Pictures::Skip {
+        return Cell::nothing(Reason::ImageNull, "not read");
+    }
     let name = path.file_name().map(OsStr::to_string_lossy).map(String::from);
     match read_capped(path, MAX_FILE_BYTES) {
         Ok(bytes) => Cell::Bytes { bytes: Bytes::from(bytes), name },

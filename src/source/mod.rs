@@ -18,6 +18,7 @@ mod records;
 mod table;
 mod webdataset;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -238,27 +239,83 @@ impl Source {
     /// When the first file of the range cannot be read. What goes wrong later is an error at its
     /// place, and nothing comes after it.
     pub fn items(&self, rows: Range<u64>) -> Result<Items<'_>> {
+        self.read(rows, Wanted::All)
+    }
+
+    /// The items of these rows without their pictures, and of the columns that are carried through
+    /// only these: where the format allows it, nothing else is read. A parquet row without a key gets
+    /// that of its place here, and not that of its picture.
+    ///
+    /// # Errors
+    /// As [`Source::items`].
+    pub fn words<'a>(
+        &'a self,
+        rows: Range<u64>,
+        columns: &'a BTreeSet<String>,
+    ) -> Result<Items<'a>> {
+        self.read(rows, Wanted::Words(columns))
+    }
+
+    fn read<'a>(&'a self, rows: Range<u64>, wanted: Wanted<'a>) -> Result<Items<'a>> {
         let mut parts = self.plan.parts(rows).into_iter();
         let Some((first, range)) = parts.next() else { return Ok(Box::new(std::iter::empty())) };
-        let first = self.items_of(first, range)?;
-        let rest = parts.flat_map(|(file, range)| {
-            self.items_of(file, range).unwrap_or_else(|e| Box::new(std::iter::once(Err(e))))
+        let first = self.items_of(first, range, wanted)?;
+        let rest = parts.flat_map(move |(file, range)| {
+            let items = self.items_of(file, range, wanted);
+            items.unwrap_or_else(|e| Box::new(std::iter::once(Err(e))))
         });
         let mut has_failed = false;
         let is_wanted = move |item: &_| !std::mem::replace(&mut has_failed, Result::is_err(item));
         Ok(Box::new(first.chain(rest).take_while(is_wanted)))
     }
 
-    fn items_of<'a>(&'a self, file: &'a PlannedFile, rows: Range<u64>) -> Result<Items<'a>> {
+    fn items_of<'a>(
+        &'a self,
+        file: &'a PlannedFile,
+        rows: Range<u64>,
+        wanted: Wanted<'a>,
+    ) -> Result<Items<'a>> {
         self.ensure_unchanged(file)?;
         let left = rows.end - rows.start;
         let items = match self.plan.format {
-            Format::Folder => folder::read(&self.plan, &self.tables, &self.listings, file, rows)?,
-            Format::Parquet => parquet::read(&self.plan, &self.parquets, file, rows)?,
+            Format::Folder => {
+                let pictures = wanted.pictures();
+                folder::read(&self.plan, &self.tables, &self.listings, file, rows, pictures)?
+            }
+            Format::Parquet => match wanted {
+                Wanted::All => parquet::read(&self.plan, &self.parquets, file, rows)?,
+                Wanted::Words(columns) => parquet::words(&self.plan, columns, file, rows)?,
+            },
             Format::Table => table::read(&self.plan, &self.tables, file, rows)?,
-            Format::Webdataset => webdataset::read(&self.plan, &self.tars, file, rows)?,
+            Format::Webdataset => {
+                webdataset::read(&self.plan, &self.tars, file, rows, wanted.pictures())?
+            }
         };
         Ok(Box::new(Counted { items, left, path: &file.path }))
+    }
+}
+
+/// What is read of each row.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    All,
+    /// No pictures, and these of the other columns at least.
+    Words(&'a BTreeSet<String>),
+}
+
+/// Whether pictures are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pictures {
+    Read,
+    Skip,
+}
+
+impl Wanted<'_> {
+    fn pictures(self) -> Pictures {
+        match self {
+            Wanted::All => Pictures::Read,
+            Wanted::Words(_) => Pictures::Skip,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Parquet with images (`struct<bytes, path>` or binary) or urls, a few rows in memory at a time.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
@@ -20,6 +21,7 @@ use arrow::array::StringArray;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -48,6 +50,9 @@ const MAX_BATCH_ROWS: u64 = 64;
 
 /// Bytes decoded at once: pictures of some megabytes each are read a few at a time.
 const BATCH_BYTES: u64 = 32 << 20;
+
+/// Rows decoded at once where no pictures are.
+const WORDS_AT_ONCE: usize = 1_024;
 
 /// A file that is read row by row.
 pub(super) struct Batches {
@@ -89,7 +94,23 @@ pub(super) fn read<'a>(
     rows: Range<u64>,
 ) -> Result<Items<'a>> {
     let start = rows.start;
-    Ok(Box::new(Rows::open(parked, file, rows, || Batches::open(plan, &file.path, start))?))
+    Ok(Box::new(Rows::open(parked, file, rows, || Batches::open(plan, &file.path, start, None))?))
+}
+
+/// Items of these rows of a file, without pictures and with these columns beside the ones that are
+/// used. Its reader is not parked: it would be of no use to who reads whole rows.
+pub(super) fn words<'a>(
+    plan: &'a Plan,
+    columns: &BTreeSet<String>,
+    file: &'a PlannedFile,
+    rows: Range<u64>,
+) -> Result<Items<'a>> {
+    let Mapping { key, url, text, .. } = &plan.mapping;
+    let wanted = [key, url, text].into_iter().flatten().chain(columns).cloned().collect();
+    let mut batches = Batches::open(plan, &file.path, rows.start, Some(&wanted))?;
+    batches.mapping.image = None;
+    let count = usize::try_from(rows.end - rows.start)?;
+    Ok(Box::new(std::iter::from_fn(move || batches.next_row().transpose()).take(count)))
 }
 
 impl Reader for Batches {
@@ -121,8 +142,14 @@ impl Reader for Batches {
 }
 
 impl Batches {
-    /// From a row on: the row groups before it are not even passed through.
-    fn open(plan: &Plan, path: &Path, row: u64) -> Result<Batches> {
+    /// From a row on: the row groups before it are not even passed through, and columns that are not
+    /// wanted are not read.
+    fn open(
+        plan: &Plan,
+        path: &Path,
+        row: u64,
+        wanted: Option<&BTreeSet<String>>,
+    ) -> Result<Batches> {
         let builder = open(path)?;
         let (mut groups, mut offset, mut first, mut row_bytes) = (Vec::new(), 0, 0, 0);
         for (number, group) in builder.metadata().row_groups().iter().enumerate() {
@@ -136,9 +163,19 @@ impl Batches {
             }
             first = end;
         }
+        let columns = match wanted {
+            None => ProjectionMask::all(),
+            Some(wanted) => {
+                let fields = builder.schema().fields().iter().enumerate();
+                let places = fields.filter(|(_, field)| wanted.contains(field.name()));
+                ProjectionMask::roots(builder.parquet_schema(), places.map(|(place, _)| place))
+            }
+        };
+        let batch_rows = if wanted.is_some() { WORDS_AT_ONCE } else { batch_rows(row_bytes) };
         let builder = builder
+            .with_projection(columns)
             .with_row_groups(groups)
-            .with_batch_size(batch_rows(row_bytes))
+            .with_batch_size(batch_rows)
             .with_offset(usize::try_from(offset)?);
         let batches = guarded(|| Ok(builder.build()?)).with_context(|| damaged(path))?;
         let (mapping, extra) = (plan.mapping.clone(), plan.extra.clone());

@@ -26,6 +26,7 @@ use crate::sample::Reason;
 use crate::source::Config;
 use crate::source::Items;
 use crate::source::Mapping;
+use crate::source::Pictures;
 use crate::source::Plan;
 use crate::source::PlannedFile;
 use crate::source::Survey;
@@ -40,6 +41,9 @@ use crate::source::parked::Reader;
 use crate::source::parked::Rows;
 use crate::source::places::Place;
 use crate::source::places::Tar;
+
+/// In the JSON of our own shards, the text of the web.
+const OUR_RAW_TEXT: &str = "text_raw";
 
 /// Extensions that are told apart in a message.
 const MAX_EXTENSIONS: usize = 40;
@@ -133,12 +137,13 @@ pub(super) fn read<'a>(
     parked: &'a Parked<Tar>,
     file: &'a PlannedFile,
     rows: Range<u64>,
+    pictures: Pictures,
 ) -> Result<Items<'a>> {
     let rows = Rows::open(parked, file, rows, || Tar::open(&file.path))?;
-    Ok(Box::new(rows.map(|place| Ok(item(&place?, plan, &file.prefix)))))
+    Ok(Box::new(rows.map(move |place| Ok(item(&place?, plan, &file.prefix, pictures)))))
 }
 
-fn item(place: &Place, plan: &Plan, prefix: &str) -> Item {
+fn item(place: &Place, plan: &Plan, prefix: &str, pictures: Pictures) -> Item {
     let (cells, trouble) = match cells(place) {
         Ok(cells) => (cells.unwrap_or_default(), None),
         Err(error) => (Extra::new(), Some((Reason::RowMalformed, format!("{error:#}")))),
@@ -148,9 +153,13 @@ fn item(place: &Place, plan: &Plan, prefix: &str) -> Item {
     row.key = row.key.filter(|key| !key.is_empty()).or_else(|| Some(key.clone()));
     row.image = match place.trouble.clone().or(trouble) {
         Some((reason, detail)) => Cell::nothing(reason, detail),
+        None if pictures == Pictures::Skip => Cell::nothing(Reason::ImageNull, "not read"),
         None => image(place, plan.mapping.image.as_deref()),
     };
-    row.text = text(place).or(row.text);
+    // Of our own shards, the .txt is the best of three texts and no word of the web.
+    if plan.mapping.text.as_deref() != Some(OUR_RAW_TEXT) {
+        row.text = text(place).or(row.text);
+    }
     columns::into_item_at_hand(row, &key)
 }
 

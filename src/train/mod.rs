@@ -1,6 +1,7 @@
-//! What a training step needs beside the model: the schedule and the optimizer.
+//! What a training step needs beside the model: the data, the schedule and the optimizer.
 //!
-//! Nothing here knows the model, its loss or its data.
+//! Nothing here knows the model or its loss.
 
+pub mod data;
 pub mod optim;
 pub mod schedule;
