@@ -325,7 +325,7 @@ fn of_source(
     let column = rows.label_column(column)?;
     let names = told.map_or_else(|| rows.noted_classes(&column), |told| Ok(Some(told)))?;
     let (mut labels, mut kept) = (Vec::new(), Vec::new());
-    rows.each(|row, item| {
+    rows.each_of_words(&column, |row, item| {
         let label = rows.cell(&item, &column);
         let label = label.map(|label| labels::cut(label, config.label_depth));
         kept.push((item.key.clone(), row));

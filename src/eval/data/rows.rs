@@ -1,6 +1,8 @@
 //! Rows of any dataset that [`Source`] reads, and which of them count.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context;
@@ -16,6 +18,7 @@ use crate::filter::Names;
 use crate::sample::Item;
 use crate::shard;
 use crate::source;
+use crate::source::Items;
 use crate::source::Mapping;
 use crate::source::Source;
 
@@ -92,9 +95,31 @@ impl Rows {
     }
 
     /// Every row that counts, with its number.
-    pub(super) fn each(&self, mut work: impl FnMut(u64, Item) -> Result<()>) -> Result<()> {
-        let rows = 0..self.source.plan().rows;
-        for (row, item) in rows.clone().zip(self.source.items(rows)?) {
+    pub(super) fn each(&self, work: impl FnMut(u64, Item) -> Result<()>) -> Result<()> {
+        self.counted(self.source.items(self.all())?, work)
+    }
+
+    /// The same without pictures, and with this column at least.
+    pub(super) fn each_of_words(
+        &self,
+        column: &str,
+        work: impl FnMut(u64, Item) -> Result<()>,
+    ) -> Result<()> {
+        let mut columns = BTreeSet::from([column.to_owned()]);
+        columns.extend(self.filter.iter().flat_map(|filter| filter.columns().iter().cloned()));
+        self.counted(self.source.words(self.all(), &columns)?, work)
+    }
+
+    fn all(&self) -> Range<u64> {
+        0..self.source.plan().rows
+    }
+
+    fn counted(
+        &self,
+        items: Items<'_>,
+        mut work: impl FnMut(u64, Item) -> Result<()>,
+    ) -> Result<()> {
+        for (row, item) in (0..).zip(items) {
             let item = item?;
             let counts = self.filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&item))?;
             if counts {
