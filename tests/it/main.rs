@@ -12,3 +12,4 @@ mod refine;
 mod schemas;
 mod source;
 mod tidy;
+mod train_data;
