@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use anyhow::Result;
+use arrow::array::ArrayRef;
+use arrow::array::BinaryArray;
+use arrow::array::StringArray;
 use image::ImageFormat;
 use image::RgbImage;
 use proptest::prelude::ProptestConfig;
@@ -37,6 +40,7 @@ use tempfile::TempDir;
 use crate::refine::demo;
 use crate::refine::samples;
 use crate::refine::succeeded;
+use crate::source::parquet::write_parquet;
 
 const SIDE: u32 = 8;
 
@@ -386,6 +390,36 @@ fn what_cannot_be_trained_on_is_said_at_once() {
     assert!(ask(plan(8), 7).contains("7 batches of 8"));
     assert!(ask(LoaderPlan { world: 3, ..plan(8) }, 0).contains("make it 9"));
     assert!(ask(LoaderPlan { rank: 2, world: 2, ..plan(8) }, 0).contains("rank 2 of 2"));
+}
+
+#[test]
+fn keys_that_are_made_of_pictures_are_no_matter_for_a_filter() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = BinaryArray::from_iter((0..3).map(|row| Some(picture(row))));
+    let texts = StringArray::from(vec![Some("one"), Some(" "), Some("three")]);
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("image", Arc::new(images)), ("text", Arc::new(texts))];
+    let path = dir.path().join("a.parquet");
+    write_parquet(&path, columns, 2);
+    let mut rows = 0;
+    let dataset = Dataset::open(&config(&path), Arc::clone(&WORDS), &mut |done| rows = done);
+    let dataset = dataset.unwrap();
+    assert_eq!((dataset.rows(), dataset.left_out().no_text, rows), (2, 1, 3));
+    assert_eq!(batches(&dataset, &plan(2), Position::default(), 1)[0].keys.len(), 2);
+    let filter = |filter: &str| DataConfig { filter: Some(filter.to_owned()), ..config(&path) };
+    assert_eq!(open(&filter("text != 'one'")).unwrap().rows(), 1);
+    assert!(said(open(&filter("key != 'a'"))).contains("no column of keys"));
+}
+
+#[test]
+fn settings_are_read_from_toml() {
+    let text = "inputs = ['run']\nfilter = 'width > 64'\n[texts]\nraw = 0\n[augment]\noff = true\n";
+    let config: DataConfig = toml::from_str(text).unwrap();
+    assert_eq!(config.texts.of(), [0.0, 1.0, 1.0]);
+    assert_eq!((config.block, config.pool, config.augment.off), (100, 16, true));
+    let again: DataConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+    assert_eq!(again, config);
+    assert!(toml::from_str::<DataConfig>("filters = 'width > 64'").is_err());
 }
 
 #[test]

@@ -231,8 +231,15 @@ fn columns_of(filter: Option<&Filter>) -> BTreeSet<String> {
 
 fn filter_over(text: &str, plan: &Plan) -> Result<Filter> {
     let mapping = plan.mapping.clone();
+    let filter = Filter::parse(text)?;
+    // Such keys are hashes of pictures, which are not read where rows are picked.
+    let has_keys = plan.format != Format::Parquet || mapping.key.is_some();
+    ensure!(
+        has_keys || !filter.columns().contains("key"),
+        "the filter {text:?} reads key, but the data have no column of keys"
+    );
     let names = Names { key: mapping.key, url: mapping.url, text: mapping.text };
-    Filter::parse(text)?.over(names, &plan.extra)
+    filter.over(names, &plan.extra)
 }
 
 fn ensure_trainable(plan: &Plan) -> Result<()> {
