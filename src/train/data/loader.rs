@@ -146,6 +146,8 @@ pub(super) fn ensure_side(side: u32) -> Result<()> {
 /// Rows of this rank that are read together, in the order of the epoch.
 type Pool = Vec<Encoded>;
 
+/// Reads all blocks whatever the rank: the rows of a batch come from many of them. What is not this
+/// rank's is dropped as it is read.
 struct Reader {
     shared: Arc<Shared>,
     plan: LoaderPlan,
