@@ -10,9 +10,9 @@ mod evaluation;
 mod fingerprint;
 mod loader;
 mod order;
+mod pick;
 mod prepare;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -23,15 +23,13 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::clip::Words;
-use crate::filter::Filter;
-use crate::filter::Names;
 use crate::sample::Item;
 use crate::shard;
 use crate::source::Format;
 use crate::source::Plan;
 use crate::source::Source;
-use crate::train::data::fingerprint::Fingerprint;
 use crate::train::data::order::Order;
+use crate::train::data::pick::Picked;
 
 pub use augment::Augment;
 pub use config::DataConfig;
@@ -112,12 +110,9 @@ struct Shared {
     fingerprint: String,
 }
 
-/// How many rows pass between two reports of progress.
-const REPORT_EACH: u64 = 1_000;
-
 impl Dataset {
     /// Finds the rows that pass the filter and have a text. Reads all rows once, without their
-    /// pictures; `progress` hears how many.
+    /// pictures; `progress` hears how many so far.
     ///
     /// # Errors
     /// When the inputs cannot be read, have no pictures or no texts, when the filter or the weights
@@ -129,39 +124,11 @@ impl Dataset {
     ) -> Result<Dataset> {
         config.check()?;
         let source = shard::open_source(&config.inputs, &config.source)?;
-        let plan = source.plan();
-        ensure_trainable(plan)?;
-        let filter = config.filter.as_deref().map(|text| filter_over(text, plan)).transpose()?;
-        let columns = columns_of(filter.as_ref());
-        let mut left_out = LeftOut::default();
-        let (mut kept, mut hash) = (Vec::new(), Fingerprint::new(config, plan)?);
-        for (row, item) in (0u32..).zip(source.words(0..plan.rows, &columns)?) {
-            let item = item?;
-            let passes = filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&item))?;
-            let texts = texts_of(&item);
-            match passes {
-                false => left_out.filter += 1,
-                true if config.texts.total(&texts) <= 0.0 => left_out.no_text += 1,
-                true => {
-                    kept.push(row);
-                    hash.push(row, &item, &texts);
-                }
-            }
-            if (u64::from(row) + 1).is_multiple_of(REPORT_EACH) {
-                progress(u64::from(row) + 1);
-            }
-        }
-        progress(plan.rows);
-        let of_rows =
-            || format!("of {} rows, the filter leaves out {}", plan.rows, left_out.filter);
-        ensure!(
-            !kept.is_empty(),
-            "no row is left to train on: {}, and {} have no text that weighs anything",
-            of_rows(),
-            left_out.no_text
-        );
-        let order = Order::new(plan.files.iter().map(|file| file.rows), kept, config.block);
-        let (config, fingerprint) = (config.clone(), hash.finish());
+        ensure_trainable(source.plan())?;
+        let Picked { rows, left_out, fingerprint } = pick::rows(config, &source, progress)?;
+        let files = source.plan().files.iter().map(|file| file.rows);
+        let order = Order::new(files, rows, config.block);
+        let config = config.clone();
         let shared = Shared { config, source, words, order, left_out, fingerprint };
         Ok(Dataset { shared: Arc::new(shared) })
     }
@@ -222,24 +189,6 @@ fn texts_of(item: &Item) -> Texts<'_> {
     let [synthetic, generated] = REFINED.map(|name| item.extra.get(name).and_then(|v| v.as_str()));
     let texts = [item.text_raw.as_deref(), synthetic, generated];
     texts.map(|text| text.filter(|text| !text.trim().is_empty()))
-}
-
-fn columns_of(filter: Option<&Filter>) -> BTreeSet<String> {
-    let filtered = filter.into_iter().flat_map(|filter| filter.columns().iter().cloned());
-    filtered.chain(REFINED.map(str::to_owned)).collect()
-}
-
-fn filter_over(text: &str, plan: &Plan) -> Result<Filter> {
-    let mapping = plan.mapping.clone();
-    let filter = Filter::parse(text)?;
-    // Such keys are hashes of pictures, which are not read where rows are picked.
-    let has_keys = plan.format != Format::Parquet || mapping.key.is_some();
-    ensure!(
-        has_keys || !filter.columns().contains("key"),
-        "the filter {text:?} reads key, but the data have no column of keys"
-    );
-    let names = Names { key: mapping.key, url: mapping.url, text: mapping.text };
-    filter.over(names, &plan.extra)
 }
 
 fn ensure_trainable(plan: &Plan) -> Result<()> {
