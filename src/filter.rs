@@ -67,6 +67,9 @@ const FUEL: u64 = 100_000;
 /// Columns that every item has.
 const OURS: [&str; 3] = ["key", "url", "text_raw"];
 
+/// How rows spell what is no number; it is as good as null, where no comparison holds either.
+const NOT_A_NUMBER: &str = "NaN";
+
 /// Columns that a message lists.
 const SHOWN: usize = 60;
 
@@ -266,7 +269,7 @@ fn value(item: &Item, own: &Names, path: &[String]) -> Option<Value> {
     for field in fields {
         value = value.get_mut(field.as_str())?.take();
     }
-    (!value.is_null()).then_some(value)
+    (!value.is_null() && value != NOT_A_NUMBER).then_some(value)
 }
 
 #[cfg(test)]

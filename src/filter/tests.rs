@@ -60,7 +60,10 @@ fn expressions_pick_rows_by_their_columns() {
 
 #[test]
 fn a_comparison_with_null_keeps_no_row() {
-    let row = item(None, json!({"split": "train", "punsafe": null, "audit": {"score": null}}));
+    let row = item(
+        None,
+        json!({"split": "train", "punsafe": null, "audit": {"score": null}, "ratio": "NaN"}),
+    );
     for (filter, expected) in [
         ("punsafe < 0.2", false),
         ("punsafe > 0.2", false),
@@ -80,6 +83,7 @@ fn a_comparison_with_null_keeps_no_row() {
         ("punsafe|default(0, true) < 0.2", true),
         ("text_raw is none", true),
         ("audit.score is none", true),
+        ("ratio > 0 or ratio < 0 or ratio != 0", false),
     ] {
         assert_eq!(keeps(filter, &row), expected, "{filter}");
     }

@@ -15,3 +15,4 @@ mod schemas;
 mod source;
 mod tidy;
 mod train;
+mod train_data;

@@ -40,7 +40,7 @@ fn recaption(arguments: &[&str]) -> Command {
 }
 
 /// The demo with the tagger and the captioner, in shards of 16.
-fn demo(run: &Path) -> Command {
+pub(super) fn demo(run: &Path) -> Command {
     let mut command = recaption(&["refine", "--rows-per-shard", "16"]);
     command.arg(root().join("demo")).arg("-o").arg(run);
     command.arg("--tagger").arg(root().join("models/tagger"));
@@ -48,7 +48,7 @@ fn demo(run: &Path) -> Command {
     command
 }
 
-fn succeeded(output: &Output) -> String {
+pub(super) fn succeeded(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {said}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -75,7 +75,7 @@ fn data_files(run: &Path) -> BTreeMap<String, String> {
     files
 }
 
-fn samples(run: &Path) -> Vec<Sample> {
+pub(super) fn samples(run: &Path) -> Vec<Sample> {
     let markers = shard::all_finished(run).unwrap();
     let of = |marker: &Marker| shard::refined(run, marker, Images::Read).unwrap();
     markers.iter().flat_map(of).map(Result::unwrap).collect()

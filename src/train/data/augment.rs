@@ -131,7 +131,8 @@ impl Augment {
     }
 }
 
-/// A part of a picture as a square, whatever its aspect: linear, and smoothed where it shrinks.
+/// A part of a picture as a square, whatever its aspect: linear, and smoothed where it shrinks. At the
+/// window's edge the filter reaches beyond it, as Pillow's `box` does; nothing is copied before.
 fn stretched(pixels: &Pixels, window: Window, side: u32, resizer: &mut Resizer) -> Result<Vec<u8>> {
     let source = ImageRef::new(pixels.width, pixels.height, &pixels.rgb, PixelType::U8x3)?;
     let mut square = Image::new(side, side, PixelType::U8x3);
@@ -164,3 +165,6 @@ fn normalise(square: &[u8], side: usize, is_mirrored: bool, out: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

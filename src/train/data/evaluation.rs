@@ -12,6 +12,7 @@ use crate::train::data::Batch;
 use crate::train::data::Position;
 use crate::train::data::Shared;
 use crate::train::data::Text;
+use crate::train::data::loader::ensure_side;
 use crate::train::data::prepare::Encoded;
 use crate::train::data::prepare::Manner;
 use crate::train::data::prepare::Preparer;
@@ -34,7 +35,8 @@ impl<'a> Evaluation<'a> {
         text: Option<Text>,
         at_a_time: usize,
     ) -> Result<Evaluation<'a>> {
-        ensure!(at_a_time > 0 && side > 0, "a batch has rows, and a picture has pixels");
+        ensure!(at_a_time > 0, "a batch has rows");
+        ensure_side(side)?;
         let preparer = Preparer::new(Arc::clone(shared), Manner::Evaluation { text }, side)?;
         let items = shared.source.items(0..shared.source.plan().rows)?;
         let wanted = shared.order.numbers().iter().peekable();

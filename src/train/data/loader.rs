@@ -97,7 +97,8 @@ impl Drop for Loader {
 impl LoaderPlan {
     fn check(&self, shared: &Shared, from: Position) -> Result<()> {
         let LoaderPlan { batch, rank, world, side, .. } = *self;
-        ensure!(batch > 0 && side > 0, "a batch has rows, and a picture has pixels");
+        ensure!(batch > 0, "a batch has rows");
+        ensure_side(side)?;
         ensure!(rank < world, "rank {rank} of {world} ranks: they count from 0");
         ensure!(
             batch.is_multiple_of(world),
@@ -131,9 +132,22 @@ impl LoaderPlan {
     }
 }
 
+/// Pixels of a side at most; more than any model reads, and a size whose square is a number.
+const MAX_SIDE: u32 = 4_096;
+
+pub(super) fn ensure_side(side: u32) -> Result<()> {
+    ensure!(
+        (1..=MAX_SIDE).contains(&side),
+        "pictures of {side} pixels; 1 to {MAX_SIDE} is possible"
+    );
+    Ok(())
+}
+
 /// Rows of this rank that are read together, in the order of the epoch.
 type Pool = Vec<Encoded>;
 
+/// Reads all blocks whatever the rank: the rows of a batch come from many of them. What is not this
+/// rank's is dropped as it is read.
 struct Reader {
     shared: Arc<Shared>,
     plan: LoaderPlan,

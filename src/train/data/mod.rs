@@ -5,13 +5,14 @@
 //! a loader that stops, and no thread's timing is in the bytes. Nothing here knows a model.
 
 mod augment;
+mod config;
 mod evaluation;
+mod fingerprint;
 mod loader;
 mod order;
+mod pick;
 mod prepare;
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -20,116 +21,22 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
-use sha2::Digest;
-use sha2::Sha256;
 
 use crate::clip::Words;
-use crate::filter::Filter;
-use crate::filter::Names;
 use crate::sample::Item;
 use crate::shard;
-use crate::source;
 use crate::source::Format;
 use crate::source::Plan;
 use crate::source::Source;
 use crate::train::data::order::Order;
+use crate::train::data::pick::Picked;
 
 pub use augment::Augment;
+pub use config::DataConfig;
+pub use config::Text;
+pub use config::TextWeights;
 pub use evaluation::Evaluation;
 pub use loader::Loader;
-
-/// Which data a model is trained on, and how they come.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    /// Folders of runs, parquet or webdataset files, folders of pictures.
-    pub inputs: Vec<String>,
-    /// How the inputs are to be read.
-    pub source: source::Config,
-    /// Which rows are used: an expression over their columns, as `audit.score > 0.6`; unset: all.
-    pub filter: Option<String>,
-    /// How often each text of a picture is drawn.
-    pub texts: TextWeights,
-    /// Neighbouring rows that are read together.
-    pub block: usize,
-    /// Blocks that are mixed. Twice their rows wait in memory, encoded.
-    pub pool: usize,
-    /// Threads that decode pictures; 0: one for each core.
-    pub workers: usize,
-    /// Batches that are made ahead.
-    pub prefetch: usize,
-    /// How pictures are changed at random.
-    pub augment: Augment,
-}
-
-impl Default for DataConfig {
-    fn default() -> DataConfig {
-        DataConfig {
-            inputs: Vec::new(),
-            source: source::Config::default(),
-            filter: None,
-            texts: TextWeights::default(),
-            block: 100,
-            pool: 16,
-            workers: 0,
-            prefetch: 4,
-            augment: Augment::default(),
-        }
-    }
-}
-
-/// How often each text is drawn, in proportion. Where a picture lacks one, the others share its
-/// part; a picture whose texts all weigh nothing is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TextWeights {
-    /// What the web said.
-    pub raw: f64,
-    /// What the captioner saw.
-    pub synthetic: f64,
-    /// What the writer made of both.
-    pub generated: f64,
-}
-
-impl Default for TextWeights {
-    fn default() -> TextWeights {
-        TextWeights { raw: 1.0, synthetic: 1.0, generated: 1.0 }
-    }
-}
-
-/// Which text of a picture.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Text {
-    /// What the web said: `text_raw`, or the column that the dataset has for it.
-    Raw,
-    /// What the captioner saw: `text_synthetic`.
-    Synthetic,
-    /// What the writer made of both: `text_generated`.
-    Generated,
-}
-
-impl Text {
-    /// Every text, in the order of [`TextWeights`].
-    pub const ALL: [Text; 3] = [Text::Raw, Text::Synthetic, Text::Generated];
-
-    /// The word for it in flags and files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Text::Raw => "raw",
-            Text::Synthetic => "synthetic",
-            Text::Generated => "generated",
-        }
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What one rank of a training asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,12 +112,9 @@ struct Shared {
     fingerprint: String,
 }
 
-/// How many rows pass between two reports of progress.
-const REPORT_EACH: u64 = 1_000;
-
 impl Dataset {
     /// Finds the rows that pass the filter and have a text. Reads all rows once, without their
-    /// pictures; `progress` hears how many.
+    /// pictures; `progress` hears how many so far.
     ///
     /// # Errors
     /// When the inputs cannot be read, have no pictures or no texts, when the filter or the weights
@@ -222,39 +126,11 @@ impl Dataset {
     ) -> Result<Dataset> {
         config.check()?;
         let source = shard::open_source(&config.inputs, &config.source)?;
-        let plan = source.plan();
-        ensure_trainable(plan)?;
-        let filter = config.filter.as_deref().map(|text| filter_over(text, plan)).transpose()?;
-        let columns = columns_of(filter.as_ref());
-        let mut left_out = LeftOut::default();
-        let (mut kept, mut hash) = (Vec::new(), Fingerprint::new(config, plan)?);
-        for (row, item) in (0u32..).zip(source.words(0..plan.rows, &columns)?) {
-            let item = item?;
-            let passes = filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&item))?;
-            let texts = texts_of(&item);
-            match passes {
-                false => left_out.filter += 1,
-                true if config.texts.total(&texts) <= 0.0 => left_out.no_text += 1,
-                true => {
-                    kept.push(row);
-                    hash.push(row, &item, &texts);
-                }
-            }
-            if (u64::from(row) + 1).is_multiple_of(REPORT_EACH) {
-                progress(u64::from(row) + 1);
-            }
-        }
-        progress(plan.rows);
-        let of_rows =
-            || format!("of {} rows, the filter leaves out {}", plan.rows, left_out.filter);
-        ensure!(
-            !kept.is_empty(),
-            "no row is left to train on: {}, and {} have no text that weighs anything",
-            of_rows(),
-            left_out.no_text
-        );
-        let order = Order::new(plan.files.iter().map(|file| file.rows), kept, config.block);
-        let (config, fingerprint) = (config.clone(), hash.finish());
+        ensure_trainable(source.plan())?;
+        let Picked { rows, left_out, fingerprint } = pick::rows(config, &source, progress)?;
+        let files = source.plan().files.iter().map(|file| file.rows);
+        let order = Order::new(files, rows, config.block);
+        let config = config.clone();
         let shared = Shared { config, source, words, order, left_out, fingerprint };
         Ok(Dataset { shared: Arc::new(shared) })
     }
@@ -305,44 +181,6 @@ impl Dataset {
     }
 }
 
-impl DataConfig {
-    fn check(&self) -> Result<()> {
-        ensure!(
-            !self.inputs.is_empty(),
-            "no data to train on: name a run's folder or other inputs"
-        );
-        ensure!(self.block > 0 && self.pool > 0, "block and pool are numbers from 1 on");
-        self.texts.check()?;
-        self.augment.check()
-    }
-}
-
-impl TextWeights {
-    /// Of each text, in the order of [`Text::ALL`].
-    pub fn of(&self) -> [f64; 3] {
-        [self.raw, self.synthetic, self.generated]
-    }
-
-    fn check(&self) -> Result<()> {
-        let is_weight = |weight: &f64| weight.is_finite() && *weight >= 0.0;
-        ensure!(
-            self.of().iter().all(is_weight) && self.of().iter().sum::<f64>() > 0.0,
-            "weights of texts are numbers from 0 on, and not all 0; they are raw {}, synthetic {}, \
-             generated {}",
-            self.raw,
-            self.synthetic,
-            self.generated
-        );
-        Ok(())
-    }
-
-    /// The weights of the texts that are there.
-    fn total(&self, texts: &Texts) -> f64 {
-        let pairs = self.of().into_iter().zip(texts);
-        pairs.filter_map(|(weight, text)| text.map(|_| weight)).sum()
-    }
-}
-
 /// The texts of a row in the order of [`Text::ALL`]; blank ones are none.
 type Texts<'a> = [Option<&'a str>; 3];
 
@@ -353,17 +191,6 @@ fn texts_of(item: &Item) -> Texts<'_> {
     let [synthetic, generated] = REFINED.map(|name| item.extra.get(name).and_then(|v| v.as_str()));
     let texts = [item.text_raw.as_deref(), synthetic, generated];
     texts.map(|text| text.filter(|text| !text.trim().is_empty()))
-}
-
-fn columns_of(filter: Option<&Filter>) -> BTreeSet<String> {
-    let filtered = filter.into_iter().flat_map(|filter| filter.columns().iter().cloned());
-    filtered.chain(REFINED.map(str::to_owned)).collect()
-}
-
-fn filter_over(text: &str, plan: &Plan) -> Result<Filter> {
-    let mapping = plan.mapping.clone();
-    let names = Names { key: mapping.key, url: mapping.url, text: mapping.text };
-    Filter::parse(text)?.over(names, &plan.extra)
 }
 
 fn ensure_trainable(plan: &Plan) -> Result<()> {
@@ -379,39 +206,4 @@ fn ensure_trainable(plan: &Plan) -> Result<()> {
     // A row's number is four bytes of memory for as long as the training lasts.
     u32::try_from(plan.rows).context("more than 4 billion rows; train on a part of them")?;
     Ok(())
-}
-
-/// A hash over what is trained on.
-struct Fingerprint {
-    hash: Sha256,
-    has_keys: bool,
-}
-
-impl Fingerprint {
-    fn new(config: &DataConfig, plan: &Plan) -> Result<Fingerprint> {
-        let DataConfig { filter, texts, block, pool, augment, .. } = config;
-        let mut hash = Sha256::new();
-        hash.update(serde_json::to_vec(&(filter, texts, block, pool, augment))?);
-        for file in &plan.files {
-            hash.update(file.rows.to_le_bytes());
-        }
-        // Keys that parquet does not have come from bytes and places, which are not to count.
-        let has_keys = plan.format != Format::Parquet || plan.mapping.key.is_some();
-        Ok(Fingerprint { hash, has_keys })
-    }
-
-    fn push(&mut self, row: u32, item: &Item, texts: &Texts) {
-        self.hash.update(row.to_le_bytes());
-        let key = self.has_keys.then_some(item.key.as_str());
-        for text in texts.iter().chain([&key]) {
-            // A length, so that no two rows of words run together.
-            let length = text.map_or(u64::MAX, |text| text.len() as u64);
-            self.hash.update(length.to_le_bytes());
-            self.hash.update(text.unwrap_or_default());
-        }
-    }
-
-    fn finish(self) -> String {
-        self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use fast_image_resize::Resizer;
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use rayon::ThreadPool;
 use rayon::ThreadPoolBuilder;
 use rayon::iter::IndexedParallelIterator;
@@ -108,7 +109,10 @@ impl Preparer {
         for (place, (row, made)) in rows.into_iter().zip(made).enumerate() {
             match made {
                 Ok(Ready { text, ids }) => {
-                    pixels.copy_within(place * size..(place + 1) * size, keys.len() * size);
+                    // Whoever stands behind one that is left out moves up.
+                    if place != keys.len() {
+                        pixels.copy_within(place * size..(place + 1) * size, keys.len() * size);
+                    }
                     tokens.extend(ids);
                     texts.push(text);
                     numbers.push(row.row);
@@ -129,20 +133,11 @@ impl Preparer {
         out: &mut [f32],
     ) -> Result<Ready, String> {
         let bytes = row.picture.as_ref().map_err(String::clone)?;
-        let augment = &self.shared.config.augment;
         let text = match self.manner {
             Manner::Training { seed } => {
                 let mut draws = draws(seed, epoch, Purpose::Row, row.row.into());
                 let text = self.drawn(row, draws.random());
-                if augment.off {
-                    self.evaluated(bytes, out)?;
-                } else {
-                    let (pixels, _) =
-                        decode::upright(bytes, &LIMITS).map_err(|reject| reject.to_string())?;
-                    augment
-                        .apply(&pixels, self.side, &mut draws, resizer, out)
-                        .map_err(|error| format!("{error:#}"))?;
-                }
+                self.augmented(bytes, &mut draws, resizer, out)?;
                 text
             }
             Manner::Evaluation { text } => {
@@ -154,6 +149,22 @@ impl Preparer {
         let words = row.texts[text as usize].as_deref().unwrap_or_default();
         let ids = self.shared.words.ids(&[words]).map_err(|error| format!("{error:#}"))?;
         Ok(Ready { text, ids })
+    }
+
+    fn augmented(
+        &self,
+        bytes: &[u8],
+        draws: &mut ChaCha8Rng,
+        resizer: &mut Resizer,
+        out: &mut [f32],
+    ) -> Result<(), String> {
+        let augment = &self.shared.config.augment;
+        if augment.off {
+            return self.evaluated(bytes, out);
+        }
+        let (pixels, _) = decode::upright(bytes, &LIMITS).map_err(|reject| reject.to_string())?;
+        let applied = augment.apply(&pixels, self.side, draws, resizer, out);
+        applied.map_err(|error| format!("{error:#}"))
     }
 
     fn evaluated(&self, bytes: &[u8], out: &mut [f32]) -> Result<(), String> {

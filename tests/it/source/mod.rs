@@ -2,7 +2,7 @@
 
 mod folder;
 mod inputs;
-mod parquet;
+pub(crate) mod parquet;
 mod ranges;
 mod table;
 mod webdataset;

@@ -1,5 +1,6 @@
 //! Rows are the same whatever ranges they are read in.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -140,5 +141,35 @@ fn ranges_in_order_cost_one_pass() {
         file.set_modified(before.modified().unwrap()).unwrap();
         assert_eq!(read(&source, 15..22), &whole[15..22], "{name}");
         assert_eq!(read(&source, 22..30), &whole[22..], "{name}");
+    }
+}
+
+#[test]
+fn words_are_the_items_without_their_pictures() {
+    let keyed = folder_of(&[]);
+    let texts = |name: &str| -> arrow::array::ArrayRef {
+        Arc::new(StringArray::from((0..ROWS).map(|n| format!("{name}{n}")).collect::<Vec<_>>()))
+    };
+    let images = BinaryArray::from_iter((0..ROWS).map(|_| Some(PIXELS)));
+    let mut columns: Vec<(&str, arrow::array::ArrayRef)> = vec![("image", Arc::new(images))];
+    columns.extend(["one", "key", "text", "two"].map(|name| (name, texts(name))));
+    write_parquet(&keyed.path().join("a.parquet"), columns, 8);
+    let wanted = BTreeSet::from(["two".to_owned()]);
+    for (dir, has_keys) in
+        [(folder(), true), (table(), true), (tars(), true), (parquets(), false), (keyed, true)]
+    {
+        let source = open(&[dir.path().to_owned()]).unwrap();
+        let whole = items(&source);
+        let words = source.words(7..ROWS - 3, &wanted).unwrap();
+        let words: Vec<Item> = words.collect::<anyhow::Result<_>>().unwrap();
+        assert_eq!(words.len() as u64, ROWS - 10);
+        for (word, item) in words.iter().zip(&whole[7..]) {
+            assert!(!matches!(word.picture, Picture::Bytes { .. }));
+            assert!(!has_keys || word.key == item.key, "{} {}", word.key, item.key);
+            assert_eq!((&word.text_raw, &word.url), (&item.text_raw, &item.url));
+            assert_eq!(word.extra.get("two"), item.extra.get("two"));
+            assert_eq!(word.extra.get("one"), None);
+        }
+        assert_eq!(items(&source), whole, "what is read after words is whole again");
     }
 }

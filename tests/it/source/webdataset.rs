@@ -159,3 +159,22 @@ fn tars_that_cannot_be_used_are_refused_by_name() {
     let said = refusal_with(&dir.path().join("cls.tar"), &config);
     assert!(said.contains(r#"image_column is "png""#), "{said}");
 }
+
+/// Of our own shards, the `.txt` is the best of three texts: it must not stand for that of the web.
+#[test]
+fn the_text_of_the_web_is_that_of_the_json_where_the_json_has_it() {
+    let json = |raw: &str| format!("{{\"text_raw\": {raw}, \"text_generated\": \"best\"}}");
+    let (one, two) = (json("\"raw\""), json("null"));
+    let tar = tar_of(&[
+        ("1.jpg", PIXELS),
+        ("1.txt", b"best"),
+        ("1.json", one.as_bytes()),
+        ("2.jpg", PIXELS),
+        ("2.txt", b"best"),
+        ("2.json", two.as_bytes()),
+    ]);
+    let dir = folder_of(&[("x.tar", &tar)]);
+    let items = items(&open(&[dir.path().to_owned()]).unwrap());
+    assert_eq!(items[0].text_raw.as_deref(), Some("raw"));
+    assert_eq!(items[1].text_raw, None);
+}
