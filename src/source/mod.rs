@@ -85,7 +85,7 @@ pub enum Format {
     Parquet,
     /// csv, tsv or jsonl with urls, plain or gzipped.
     Table,
-    /// Tars with an image, a `.txt` and a `.json` for each key.
+    /// Tars with an image, a `.txt`, a `.json` and a `.cls` for each key.
     Webdataset,
 }
 

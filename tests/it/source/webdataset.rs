@@ -55,6 +55,27 @@ fn what_img2dataset_writes_is_read() {
 }
 
 #[test]
+fn the_class_of_a_row_is_a_column() {
+    let json = json!({"width": 640, "cls": "of the json"}).to_string();
+    let tar = tar_of(&[
+        ("1.cls", b"7"),
+        ("1.jpg", PIXELS),
+        ("2.cls", b" 12\n"),
+        ("2.jpg", PIXELS),
+        ("2.json", json!({"width": 320}).to_string().as_bytes()),
+    ]);
+    let dir = folder_of(&[("x.tar", &tar)]);
+    let found = items(&open(&[dir.path().join("x.tar")]).unwrap());
+    assert_eq!([&found[0].extra["cls"], &found[1].extra["cls"]], [&json!(7), &json!(12)]);
+    assert_eq!(found[1].extra["width"], json!(320));
+
+    let tar = tar_of(&[("1.cls", b"7"), ("1.jpg", PIXELS), ("1.json", json.as_bytes())]);
+    let dir = folder_of(&[("x.tar", &tar)]);
+    let found = items(&open(&[dir.path().join("x.tar")]).unwrap());
+    assert_eq!(found[0].extra["cls"], json!("of the json"));
+}
+
+#[test]
 fn members_that_are_no_neighbours_are_refused() {
     let tar = tar_of(&[("1.jpg", PIXELS), ("2.jpg", PIXELS), ("1.txt", b"x"), ("2.txt", b"y")]);
     let dir = folder_of(&[("x.tar", &tar)]);
