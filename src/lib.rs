@@ -5,6 +5,7 @@
 #![warn(missing_docs, unreachable_pub, clippy::dbg_macro, clippy::todo)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod ablate;
 pub mod arrow_json;
 pub mod atomic_file;
 pub mod audit;

@@ -1,5 +1,6 @@
 //! The command line: arguments, messages, exit codes. What is done is in the modules below.
 
+mod ablate;
 mod compare;
 mod embed;
 mod eval;
@@ -75,6 +76,8 @@ enum Command {
     Similarity(embed::Similarity),
     /// Train RWKV-CLIP on refined shards or any other dataset.
     Train(Box<train::Train>),
+    /// Train the same model on raw, synthetic, generated and mixed texts, and say which is best.
+    Ablate(Box<ablate::Ablate>),
     /// What checkpoints score: zero-shot classification, linear probe, retrieval.
     Eval(Box<eval::Eval>),
     /// Results of `eval` beside each other, with the differences that are more than chance.
@@ -127,6 +130,7 @@ impl Command {
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,
             Command::Train(train) => return train.run(),
+            Command::Ablate(ablate) => return ablate.run(),
             Command::Eval(eval) => return eval.run(),
             Command::Compare(compare) => compare.run()?,
             Command::Models(command) => return command.run(),

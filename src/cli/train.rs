@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use indicatif::HumanCount;
 use indicatif::HumanDuration;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
+use tokio::runtime::Runtime;
 
 use crate::cli::outcome::Outcome;
 use crate::cli::progress::Style;
@@ -33,11 +35,24 @@ use crate::train::student::Tower;
 
 #[derive(Args)]
 pub(super) struct Train {
-    /// Run folders of `recaption refine`, parquet or webdataset files, or folders of pictures.
-    input: Vec<String>,
     /// The folder of the training; the same command continues it.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+    /// Print the settings as they are resolved, as TOML, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Events as JSON, an object a line, on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is trained, on what, how: of one training, or of all that are compared.
+#[derive(Args)]
+pub(super) struct Settings {
+    /// Run folders of `recaption refine`, parquet or webdataset files, or folders of pictures.
+    input: Vec<String>,
     #[command(flatten)]
     recipe: RecipeFlags,
     #[command(flatten)]
@@ -48,12 +63,6 @@ pub(super) struct Train {
     /// Any setting by its name in the configuration file, as recipe.max_norm=0.5; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// Print the settings as they are resolved, as TOML, and do nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Events as JSON, an object a line, on standard output.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args)]
@@ -136,12 +145,38 @@ struct DataFlags {
 
 impl Train {
     pub(super) fn run(self) -> Result<Outcome> {
-        let config = self.resolve()?;
+        let config = self.settings.resolve()?;
+        config.check()?;
         if self.dry_run {
             print!("{}", toml::to_string(&config)?);
             return Ok(Outcome::Done);
         }
         ensure_alone()?;
+        let stopping = Stopping::listen()?;
+        let mut display = Display::new(Style::of(self.json), config.run.ranks);
+        let end =
+            train::run(&self.output, &config, &stopping.stop, &mut |event| display.show(event));
+        display.end();
+        let end = end?;
+        eprintln!("{}", self.output.join("report.html").display());
+        println!("{}", self.output.display());
+        Ok(match end {
+            End::Finished => Outcome::Done,
+            End::Stopped => stopping.outcome(),
+        })
+    }
+}
+
+/// Signals, and what they ask for.
+pub(super) struct Stopping {
+    pub(super) stop: Arc<AtomicBool>,
+    signal: Arc<AtomicU8>,
+    /// Its thread hears the signals.
+    _runtime: Runtime,
+}
+
+impl Stopping {
+    pub(super) fn listen() -> Result<Stopping> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -154,21 +189,17 @@ impl Train {
             "the step under way is finished and a checkpoint is written",
             move || asked.store(true, Ordering::Relaxed),
         )?;
-        let mut display = Display::new(Style::of(self.json), config.run.ranks);
-        let end = train::run(&self.output, &config, &stop, &mut |event| display.show(event));
-        display.bar.finish_and_clear();
-        runtime.shutdown_background();
-        let end = end?;
-        eprintln!("{}", self.output.join("report.html").display());
-        println!("{}", self.output.display());
-        Ok(match (end, signal.load(Ordering::Relaxed)) {
-            (End::Finished, _) => Outcome::Done,
-            (End::Stopped, signal) => Outcome::Stopped(signal),
-        })
+        Ok(Stopping { stop, signal, _runtime: runtime })
     }
 
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome::Stopped(self.signal.load(Ordering::Relaxed))
+    }
+}
+
+impl Settings {
     /// The file, then `--set`, then the flags.
-    fn resolve(&self) -> Result<Config> {
+    pub(super) fn resolve(&self) -> Result<Config> {
         let mut config = match &self.config {
             None => Config::default(),
             Some(path) => {
@@ -186,7 +217,6 @@ impl Train {
         }
         self.recipe.over(&mut config);
         self.data.over(&mut config)?;
-        config.check()?;
         Ok(config)
     }
 }
@@ -262,7 +292,7 @@ fn text_weights(text: &str) -> Result<TextWeights> {
 }
 
 /// Several processes would each write this folder: there is no transport between them yet.
-fn ensure_alone() -> Result<()> {
+pub(super) fn ensure_alone() -> Result<()> {
     let Launched { rank, world, .. } = Launched::of(|name| std::env::var(name).ok())?;
     ensure!(
         world == 1,
@@ -273,7 +303,7 @@ fn ensure_alone() -> Result<()> {
 }
 
 /// What a person or a program sees of the loop.
-struct Display {
+pub(super) struct Display {
     style: Style,
     bar: ProgressBar,
     ranks: usize,
@@ -287,7 +317,7 @@ struct Display {
 const RECENT: usize = 50;
 
 impl Display {
-    fn new(style: Style, ranks: usize) -> Display {
+    pub(super) fn new(style: Style, ranks: usize) -> Display {
         let bar = if style == Style::Bar { ProgressBar::new(0) } else { ProgressBar::hidden() };
         if let Ok(line) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
             bar.set_style(line);
@@ -296,7 +326,11 @@ impl Display {
         Display { style, bar, ranks, recent, steps: 0, shown: Instant::now() }
     }
 
-    fn show(&mut self, event: Event) {
+    pub(super) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    pub(super) fn show(&mut self, event: Event) {
         if self.style == Style::Json {
             return json(&event);
         }
@@ -359,7 +393,7 @@ impl Display {
         )
     }
 
-    fn say(&self, line: &str) {
+    pub(super) fn say(&self, line: &str) {
         match self.style {
             Style::Bar => self.bar.println(line),
             _ => eprintln!("{line}"),

@@ -255,6 +255,49 @@ fn what_cannot_be_trained_is_said() {
 }
 
 #[test]
+fn arms_of_an_ablation_see_the_same_rows_and_their_table_is_made_once() {
+    let scratch = tempdir().unwrap();
+    let (run, out) = (scratch.path().join("run"), scratch.path().join("ablation"));
+    succeeded(&crate::refine::demo(&run).output().unwrap());
+    let suite = scratch.path().join("suite.toml");
+    let data = demo();
+    fs::write(&suite, format!("[[captioned]]\ndata = {:?}\nname = \"demo\"\n", data)).unwrap();
+    let ablate = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recaption"));
+        command.arg("ablate").arg(&run).arg("-o").arg(&out).arg("--suite").arg(&suite);
+        command.arg("--model").arg(sizes(scratch.path(), &[])).arg("--without-tags").arg(&run);
+        command.args(["--seeds", "1,2", "--batch", "16", "--steps", "2"]);
+        command.args(["--validation-where", "category == 'food' or 'animals' in category"]);
+        command.output().unwrap()
+    };
+    let said = succeeded(&ablate());
+    for word in ["raw", "synthetic", "generated", "mixed, no tags", "held-out pairs", "demo"] {
+        assert!(said.contains(word), "{word} is not in {said}");
+    }
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let table: Value = serde_json::from_str(&read("ablation.json")).unwrap();
+    let rows: Vec<u64> = serde_json::from_value(table["rows"].clone()).unwrap();
+    assert!(rows[0] >= 16 && rows.iter().all(|rows| *rows == rows[0]), "{rows:?}");
+    assert_eq!(table["arms"].as_array().unwrap().len(), 6);
+    // The two runs are one: arms that differ in nothing else score the same.
+    for number in table["numbers"].as_array().unwrap() {
+        assert_eq!(number["arms"][2], number["arms"][4], "{number}");
+        assert!(number["arms"][0]["half_width"].is_number(), "{number}");
+    }
+    assert!(read("ablation.html").contains("<svg") && read("ablation.md").contains("± "));
+
+    // Nothing is left to do, and nothing is done.
+    let journals = || -> Vec<String> {
+        let trainings = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+        trainings.filter_map(|path| fs::read_to_string(path.join("metrics.jsonl")).ok()).collect()
+    };
+    let before = journals();
+    assert_eq!(before.len(), 12);
+    assert_eq!(succeeded(&ablate()), said);
+    assert_eq!(journals(), before);
+}
+
+#[test]
 fn numbers_that_are_none_end_a_training_with_its_last_good_checkpoint() {
     let scratch = tempdir().unwrap();
     let sizes = sizes(scratch.path(), &[]);
