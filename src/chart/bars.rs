@@ -21,6 +21,8 @@ pub struct BarChart {
     pub groups: Vec<String>,
     /// The series.
     pub series: Vec<BarSeries>,
+    /// Where a bar of each group would end that says nothing, as by guessing; may be empty.
+    pub chance: Vec<Option<f64>>,
 }
 
 /// The bars of one colour.
@@ -52,6 +54,7 @@ pub fn bars(chart: &BarChart) -> String {
     let names: Vec<String> =
         chart.series.iter().map(|series| shortened(&series.name, 60)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let has_chance = chart.chance.iter().any(Option::is_some);
     let legend = |svg: &mut Svg, y| if names.len() > 1 { svg.legend(0.0, y, &names) } else { 0.0 };
     let head = if chart.title.is_empty() { 8.0 } else { 34.0 };
     let top = head + legend(&mut Svg::new(0.0, ""), 0.0) + 6.0;
@@ -71,6 +74,7 @@ pub fn bars(chart: &BarChart) -> String {
         let (low, high) = bar.interval.unwrap_or((bar.value, bar.value));
         [bar.value, low, high]
     });
+    let values = values.chain(chart.chance.iter().copied().flatten());
     // Bars start at zero, or their lengths would lie. The right end is left free for the numbers.
     let Some(axis) = Axis::over(values.chain([0.0]), false, left, WIDTH - 64.0) else {
         return svg.finish();
@@ -81,6 +85,9 @@ pub fn bars(chart: &BarChart) -> String {
         svg.label(at, bottom + 16.0, Anchor::Middle, &name);
     }
     svg.label(WIDTH, bottom + 36.0, Anchor::End, &chart.value_label);
+    if has_chance {
+        svg.label(left, bottom + 36.0, Anchor::Start, "dashed: chance");
+    }
     for (group, name) in groups.iter().enumerate() {
         let start = top + per_group * group as f64 + BETWEEN_GROUPS / 2.0;
         let middle = start + (per_group - BETWEEN_GROUPS) / 2.0;
@@ -92,6 +99,14 @@ pub fn bars(chart: &BarChart) -> String {
                 Some(bar) => draw(&mut svg, &axis, bar, y, place, &tooltip),
                 None => missing(&mut svg, &axis, y),
             }
+        }
+        let chance = chart.chance.get(group).copied().flatten();
+        if let Some(at) = chance.and_then(|chance| axis.place(chance)) {
+            let (top, bottom) = (start - 4.0, start + per_group - BETWEEN_GROUPS + 1.0);
+            svg.push(format_args!(
+                "<path d=\"M{at:.1} {top:.1}V{bottom:.1}\" stroke=\"currentColor\" \
+                 stroke-width=\"1.3\" stroke-dasharray=\"3 3\" fill=\"none\"/>\n"
+            ));
         }
     }
     svg.finish()
@@ -137,7 +152,13 @@ mod tests {
     fn chart(bars: Vec<Option<Bar>>) -> BarChart {
         let groups = (0..bars.len()).map(|i| format!("set {i}")).collect();
         let series = vec![BarSeries { name: "model".to_owned(), bars }];
-        BarChart { title: "Scores".to_owned(), value_label: "%".to_owned(), groups, series }
+        BarChart {
+            title: "Scores".to_owned(),
+            value_label: "%".to_owned(),
+            groups,
+            series,
+            chance: vec![Some(3.0), None],
+        }
     }
 
     #[test]
@@ -146,7 +167,8 @@ mod tests {
         let svg = bars(&chart(vec![Some(bar), None]));
         assert!(svg.contains(">42.2<") || svg.contains(">42.3<"));
         assert_eq!(svg.matches("<rect").count(), 1);
-        assert_eq!(svg.matches("stroke-width=\"1.3\"").count(), 1);
+        assert_eq!(svg.matches("stroke-width=\"1.3\"").count(), 2, "a whisker and chance");
+        assert_eq!(svg.matches("stroke-dasharray").count(), 1);
         assert!(svg.contains("–"));
     }
 

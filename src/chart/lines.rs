@@ -38,6 +38,8 @@ pub struct Series {
 const PLOT_HEIGHT: f64 = 280.0;
 /// Points that are far apart are shown as such.
 const FEW: usize = 40;
+/// About one for each pixel.
+const MANY: usize = 800;
 
 /// The figure as SVG. A long series is thinned to the first, lowest, highest and last point of each
 /// pixel, so that no spike is lost.
@@ -108,9 +110,11 @@ fn curve(svg: &mut Svg, series: &Series, place: usize, x: &Axis, y: &Axis) {
             let _ = write!(path, "{command}{a:.1} {b:.1}");
         }
     }
+    // A thick line through many points would hide what lies behind it.
+    let (width, opacity) = if series.points.len() <= MANY { (1.8, 1.0) } else { (1.0, 0.7) };
     svg.push(format_args!(
-        "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\" \
-         stroke-linejoin=\"round\" stroke-linecap=\"round\"/>\n"
+        "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\" \
+         stroke-opacity=\"{opacity}\" stroke-linejoin=\"round\" stroke-linecap=\"round\"/>\n"
     ));
     if series.points.len() <= FEW {
         for (a, b) in places.into_iter().flatten() {
@@ -163,7 +167,7 @@ mod tests {
         let svg =
             lines(&chart(vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0), (3.0, f64::INFINITY)]));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
-        let path = svg.split("<path d=\"").find(|p| p.contains("stroke-width=\"1.8\""));
+        let path = svg.split("<path d=\"").find(|p| p.contains("stroke-linejoin"));
         assert_eq!(path.unwrap().split('"').next().unwrap().matches('M').count(), 2);
         let none = lines(&chart(vec![(f64::NAN, 1.0)]));
         assert!(none.contains("no points"));

@@ -30,6 +30,7 @@ impl Compare {
         let scores = compare::read(&self.results)?;
         let comparison = Comparison::of(&scores)?;
         println!("{}", table(&comparison));
+        println!("Per cent, with 95 % intervals. * the interval of the difference excludes zero.");
         if let Some(output) = &self.output {
             let page = page::html("Comparison", &scores, &comparison)?;
             atomic_file::write(output, page.as_bytes())?;

@@ -138,7 +138,7 @@ fn section(comparison: &Comparison, task: Task) -> Option<Section> {
     (!lines.is_empty()).then(|| Section {
         id: task.name(),
         name: task.words(),
-        chart: chart::bars(&bars(comparison, &rows, task)),
+        chart: chart::bars(&bars(comparison, &rows)),
         rows: lines,
     })
 }
@@ -165,9 +165,8 @@ fn line(row: &Row) -> Line {
     }
 }
 
-/// The metric that stands for each data set; of retrieval, R@1 both ways. What guessing scores is a
-/// series of its own.
-fn bars(comparison: &Comparison, rows: &[&Row], task: Task) -> BarChart {
+/// The metric that stands for each data set; of retrieval, R@1 both ways.
+fn bars(comparison: &Comparison, rows: &[&Row]) -> BarChart {
     let is_drawn = |row: &Row| row.is_headline || row.metric.ends_with("_retrieval_recall@1");
     // Files of others say of no metric that it stands for the whole.
     let has_none = !rows.iter().any(|row| is_drawn(row));
@@ -178,30 +177,17 @@ fn bars(comparison: &Comparison, rows: &[&Row], task: Task) -> BarChart {
             interval: cell.interval.map(|i| (i.low * 100.0, i.high * 100.0)),
         })
     };
-    let mut series: Vec<BarSeries> = comparison
-        .models
-        .iter()
-        .enumerate()
-        .map(|(model, name)| BarSeries {
-            name: name.clone(),
-            bars: drawn.iter().map(|row| bar(&row.cells[model])).collect(),
-        })
-        .collect();
-    series.retain(|series| series.bars.iter().any(Option::is_some));
-    let chance = |row: &&&Row| row.chance.map(|value| Bar { value: value * 100.0, interval: None });
-    let chances: Vec<Option<Bar>> = drawn.iter().map(chance).collect();
-    if chances.iter().all(Option::is_some) {
-        series.push(BarSeries { name: "chance".to_owned(), bars: chances });
-    }
-    let group = |row: &&&Row| match task {
-        Task::Retrieval => format!("{}: {}", row.dataset, row.words()),
-        _ => format!("{}: {}", row.dataset, row.words()),
-    };
+    // Models without a bar stay in: each has the same colour in all figures.
+    let series = comparison.models.iter().enumerate().map(|(model, name)| BarSeries {
+        name: name.clone(),
+        bars: drawn.iter().map(|row| bar(&row.cells[model])).collect(),
+    });
     BarChart {
         title: String::new(),
         value_label: "per cent".to_owned(),
-        groups: drawn.iter().map(group).collect(),
-        series,
+        groups: drawn.iter().map(|row| format!("{}: {}", row.dataset, row.words())).collect(),
+        series: series.collect(),
+        chance: drawn.iter().map(|row| row.chance.map(|value| value * 100.0)).collect(),
     }
 }
 

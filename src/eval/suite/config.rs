@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_a_suite() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/suite.toml");
+        let suite = Suite::read(Path::new(path)).unwrap();
+        suite.check().unwrap();
+        assert_eq!(suite.checkpoint[1].name(), "RWKV-CLIP-B32");
+        assert_eq!(suite.labelled[1].tasks, [Task::LinearProbe]);
+    }
+
+    #[test]
     fn what_is_misspelt_or_missing_is_refused() {
         for (wrong, says) in [
             (TOML.replace("where =", "were ="), "were"),

@@ -149,30 +149,40 @@ fn score(
             None => embedder.insert(Embedder::open(&checkpoint.clip()?)?),
         };
         let what = format!("{name} · {}", data.name());
-        let work = match Work::start(suite, embedder, data, &what, tell) {
-            Ok(work) => work,
-            Err(why) => {
-                ended.fail(what, why, tell);
-                continue;
-            }
-        };
-        for job in missing {
-            let score = work.score(&job).map(|(metrics, details)| Score {
-                dataset: data.name().to_owned(),
-                model: model.clone(),
-                pretrained: name.clone(),
-                task: job.task,
-                metrics,
-                language: "en".to_owned(),
-                recaption: Some(details),
-            });
-            match score.and_then(|score| score.write(&job.file).map(|()| score)) {
-                Ok(score) => ended.make(score, tell),
-                Err(why) => ended.fail(format!("{what} · {}", job.task.words()), why, tell),
-            }
+        match Work::start(suite, embedder, data, &what, tell) {
+            Ok(work) => make(&work, &missing, (&name, &model, data.name()), tell, ended),
+            Err(why) => ended.fail(what, why, tell),
         }
     }
     Ok(())
+}
+
+/// The results that are missing, of a checkpoint and its sizes on a data set.
+fn make(
+    work: &Work,
+    missing: &[Job],
+    (pretrained, model, dataset): (&str, &str, &str),
+    tell: &dyn Fn(Told),
+    ended: &mut Ended,
+) {
+    for job in missing {
+        let score = work.score(job).map(|(metrics, details)| Score {
+            dataset: dataset.to_owned(),
+            model: model.to_owned(),
+            pretrained: pretrained.to_owned(),
+            task: job.task,
+            metrics,
+            language: "en".to_owned(),
+            recaption: Some(details),
+        });
+        match score.and_then(|score| score.write(&job.file).map(|()| score)) {
+            Ok(score) => ended.make(score, tell),
+            Err(why) => {
+                let what = format!("{pretrained} · {dataset} · {}", job.task.words());
+                ended.fail(what, why, tell);
+            }
+        }
+    }
 }
 
 impl Score {
