@@ -135,6 +135,7 @@ impl Table {
             value_label: "%".to_owned(),
             groups: self.numbers.iter().map(|number| number.name.clone()).collect(),
             series: self.arms.iter().enumerate().map(series).collect(),
+            chance: self.numbers.iter().map(|n| n.chance.map(|chance| 100.0 * chance)).collect(),
         });
         Page {
             title: "Which text to train on".to_owned(),

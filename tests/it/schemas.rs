@@ -16,6 +16,7 @@ use schemars::schema_for;
 use serde_json::Value;
 use serde_json::json;
 
+use recaption::ablate;
 use recaption::config::Config;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
@@ -37,6 +38,8 @@ use recaption::shard::Format;
 use recaption::shard::Marker;
 use recaption::shard::Record;
 use recaption::shard::RejectRecord;
+use recaption::train;
+use recaption::train::journal::Line;
 
 const REGENERATE: &str = "RECAPTION_WRITE_SCHEMAS";
 
@@ -75,6 +78,10 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("config.schema.json", schema_for!(Config)),
         ("score.schema.json", schema_for!(Score)),
         ("suite.schema.json", schema_for!(Suite)),
+        ("train_config.schema.json", schema_for!(train::Config)),
+        ("train.schema.json", schema_for!(train::Record)),
+        ("metrics.schema.json", schema_for!(Line)),
+        ("ablation.schema.json", schema_for!(ablate::Table)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }

@@ -277,7 +277,7 @@ fn arms_of_an_ablation_see_the_same_rows_and_their_table_is_made_once() {
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let table: Value = serde_json::from_str(&read("ablation.json")).unwrap();
     let rows: Vec<u64> = serde_json::from_value(table["rows"].clone()).unwrap();
-    assert!(rows[0] >= 16 && rows.iter().all(|rows| *rows == rows[0]), "{rows:?}");
+    assert!(rows[0] >= 16 && rows.iter().all(|found| *found == rows[0]), "{rows:?}");
     assert_eq!(table["arms"].as_array().unwrap().len(), 6);
     // The two runs are one: arms that differ in nothing else score the same.
     for number in table["numbers"].as_array().unwrap() {
