@@ -30,6 +30,7 @@ use crate::folder;
 use crate::page;
 use crate::train;
 use crate::train::End;
+use crate::train::data::Text;
 use crate::train::data::TextWeights;
 use crate::train::journal;
 use crate::train::journal::Line;
@@ -169,10 +170,9 @@ impl Config {
         config.data.texts = arm.texts;
         if !arm.inputs.is_empty() {
             config.data.inputs = arm.inputs.clone();
-            if config.validation.inputs.is_empty() && config.validation.is_on() {
-                config.validation.inputs = self.train.data.inputs.clone();
-            }
         }
+        // What is looked for is the same in every arm, and written by none of them.
+        config.validation.text = config.validation.text.or(Some(Text::Raw));
         let drawn = |of: fn(&TextWeights) -> f64| self.arm.iter().any(|arm| of(&arm.texts) > 0.0);
         let texts = [
             ("text_raw", drawn(|texts| texts.raw)),

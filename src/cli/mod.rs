@@ -75,8 +75,10 @@ enum Command {
     /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
     Similarity(embed::Similarity),
     /// Train RWKV-CLIP on refined shards or any other dataset.
+    #[command(args_override_self = true)]
     Train(Box<train::Train>),
     /// Train the same model on raw, synthetic, generated and mixed texts, and say which is best.
+    #[command(args_override_self = true)]
     Ablate(Box<ablate::Ablate>),
     /// What checkpoints score: zero-shot classification, linear probe, retrieval.
     Eval(Box<eval::Eval>),
