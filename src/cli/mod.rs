@@ -31,6 +31,7 @@ use crate::cli::refine::Refine;
 use crate::config::Config;
 use crate::models::runtime;
 use crate::report;
+use crate::train as training;
 
 /// Polish the words of a crawled image-text dataset.
 #[derive(Parser)]
@@ -61,9 +62,9 @@ enum Command {
         #[arg(default_value = "recaption.toml")]
         path: PathBuf,
     },
-    /// Write report.html of a run again.
+    /// Write report.html of a run or a training again.
     Report {
-        /// The run folder.
+        /// Its folder.
         run: PathBuf,
     },
     /// Show what a run, a shard or any parquet file of ours holds.
@@ -126,7 +127,7 @@ impl Command {
             Command::Demo { output } => return Refine::of_example(output)?.run(),
             Command::Refine(refine) => return refine.run(),
             Command::Init { path } => init(&path)?,
-            Command::Report { run } => println!("{}", report::write(&run)?.display()),
+            Command::Report { run } => println!("{}", draw(&run)?.display()),
             Command::Inspect(inspect) => inspect.run()?,
             Command::Why(why) => why.run()?,
             Command::Embed(embed) => embed.run()?,
@@ -138,6 +139,13 @@ impl Command {
             Command::Models(command) => return command.run(),
         }
         Ok(Outcome::Done)
+    }
+}
+
+fn draw(run: &Path) -> Result<PathBuf> {
+    match run.join(training::RECORD).is_file() {
+        true => training::report::write(run),
+        false => report::write(run),
     }
 }
 
