@@ -1,13 +1,14 @@
 //! Which text to train on: the same model, steps and seeds on raw, synthetic, generated or mixed texts,
 //! and one table of what each makes of it, with intervals over the seeds.
 //!
-//! Every arm sees the same rows, those that have all texts the arms draw from, so that the words alone
-//! differ. Each training is a folder of its own ([`train`](crate::train)), each score a file
+//! Every arm sees the rows that have all texts the arms draw from, so that the words alone differ; an arm
+//! of another run may have a few other rows, which the table says. Each training is a folder of its own ([`train`](crate::train)), each score a file
 //! ([`eval::suite`](crate::eval::suite)): the same command goes on where it was stopped.
 
 mod interval;
 mod table;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -150,6 +151,11 @@ impl Config {
     fn check(&self) -> Result<()> {
         ensure!(self.arm.len() > 1, "a comparison takes two arms at least");
         ensure!(!self.seeds.is_empty(), "seeds is empty; name one at least");
+        let distinct: BTreeSet<u64> = self.seeds.iter().copied().collect();
+        ensure!(
+            distinct.len() == self.seeds.len(),
+            "a seed is there twice; it would train the same model again"
+        );
         let mut names: Vec<&str> = self.arm.iter().map(|arm| arm.name.as_str()).collect();
         names.sort_unstable();
         let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
@@ -170,19 +176,17 @@ impl Config {
         config.data.texts = arm.texts;
         if !arm.inputs.is_empty() {
             config.data.inputs = arm.inputs.clone();
+            if config.validation.inputs.is_empty() && config.validation.is_on() {
+                config.validation.inputs = self.train.data.inputs.clone();
+                let both = [config.data.except.take(), config.validation.filter.clone()];
+                let both: Vec<String> = both.iter().flatten().map(|e| format!("({e})")).collect();
+                config.data.except = (!both.is_empty()).then(|| both.join(" or "));
+            }
         }
         // What is looked for is the same in every arm, and written by none of them.
         config.validation.text = config.validation.text.or(Some(Text::Raw));
-        let drawn = |of: fn(&TextWeights) -> f64| self.arm.iter().any(|arm| of(&arm.texts) > 0.0);
-        let texts = [
-            ("text_raw", drawn(|texts| texts.raw)),
-            ("text_synthetic", drawn(|texts| texts.synthetic)),
-            ("text_generated", drawn(|texts| texts.generated)),
-        ];
-        let there = texts.iter().filter(|(_, drawn)| *drawn);
-        let there: Vec<String> = there.map(|(name, _)| format!("{name} is not none")).collect();
-        let own = config.data.filter.take().map(|filter| format!("({filter})"));
-        config.data.filter = Some(own.into_iter().chain(there).collect::<Vec<_>>().join(" and "));
+        let is_drawn = |text: &Text| self.arm.iter().any(|a| a.texts.of()[*text as usize] > 0.0);
+        config.data.require = Text::ALL.into_iter().filter(is_drawn).collect();
         config
     }
 }

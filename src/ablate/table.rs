@@ -69,12 +69,15 @@ impl Table {
 
     /// What stands under the table.
     pub fn note(&self) -> String {
+        let same = self.rows.windows(2).all(|pair| pair[0] == pair[1]);
         format!(
-            "Per cent, means over {} seed{}{}. Bold: apart from {} by more than that, at the same seeds.",
+            "Per cent, means over {} seed{}{}. Bold: the 95 % interval of the difference from {} at the \
+             same seeds leaves out zero.{}",
             self.seeds.len(),
             if self.seeds.len() == 1 { "" } else { "s" },
             if self.seeds.len() > 1 { " with 95 % intervals (Student's t)" } else { "" },
             self.arms.first().map_or("", String::as_str),
+            if same { "" } else { " The arms are not trained on the same rows." },
         )
     }
 
@@ -141,12 +144,41 @@ impl Table {
             title: "Which text to train on".to_owned(),
             subtitle: format!("{} arms, {} seeds", self.arms.len(), self.seeds.len()),
             facts: Vec::new(),
-            sections: vec![Section {
-                heading: "Scores".to_owned(),
-                note: self.note(),
-                figures: vec![figure],
-                table: Some(page::Table { head, rows }),
-            }],
+            sections: vec![
+                Section {
+                    heading: "Scores".to_owned(),
+                    note: self.note(),
+                    figures: vec![figure],
+                    table: Some(page::Table { head, rows }),
+                },
+                self.differences(),
+            ],
+        }
+    }
+
+    fn differences(&self) -> Section {
+        let first = self.arms.first().map_or("", String::as_str);
+        let others = self.arms.iter().skip(1).cloned();
+        let row = |number: &Number| {
+            let cell = |difference: &Option<Estimate>| match difference {
+                Some(difference) => page::Cell {
+                    text: written(difference),
+                    strong: difference.is_clear(),
+                    ..Default::default()
+                },
+                None => "-".into(),
+            };
+            let name = page::Cell::from(number.name.clone());
+            std::iter::once(name).chain(number.differences.iter().skip(1).map(cell)).collect()
+        };
+        Section {
+            heading: format!("Differences from {first}"),
+            note: "In points, at the same seeds.".to_owned(),
+            figures: Vec::new(),
+            table: Some(page::Table {
+                head: std::iter::once(String::new()).chain(others).collect(),
+                rows: self.numbers.iter().map(row).collect(),
+            }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `recaption train`: settings, signals, what a person sees of the loop.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,6 +19,8 @@ use indicatif::HumanCount;
 use indicatif::HumanDuration;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
+use serde_json::Value;
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::cli::outcome::Outcome;
@@ -159,7 +162,10 @@ impl Train {
         display.end();
         let end = end?;
         eprintln!("{}", self.output.join("report.html").display());
-        println!("{}", self.output.display());
+        match self.json {
+            true => print(&json!({"event": "ended", "training": self.output})),
+            false => println!("{}", self.output.display()),
+        }
         Ok(match end {
             End::Finished => Outcome::Done,
             End::Stopped => stopping.outcome(),
@@ -311,10 +317,15 @@ pub(super) struct Display {
     recent: VecDeque<Step>,
     steps: u64,
     shown: Instant,
+    /// Pictures that could not be read so far.
+    unreadable: usize,
 }
 
 /// Steps that "now" is.
 const RECENT: usize = 50;
+
+/// Pictures that could not be read and are named.
+const NAMED: usize = 10;
 
 impl Display {
     pub(super) fn new(style: Style, ranks: usize) -> Display {
@@ -323,7 +334,7 @@ impl Display {
             bar.set_style(line);
         }
         let recent = VecDeque::with_capacity(RECENT);
-        Display { style, bar, ranks, recent, steps: 0, shown: Instant::now() }
+        Display { style, bar, ranks, recent, steps: 0, shown: Instant::now(), unreadable: 0 }
     }
 
     pub(super) fn end(&self) {
@@ -332,7 +343,7 @@ impl Display {
 
     pub(super) fn show(&mut self, event: Event) {
         if self.style == Style::Json {
-            return json(&event);
+            return print_event(&event);
         }
         match event {
             Event::Reading(rows) => self.bar.set_message(format!("{} rows read", HumanCount(rows))),
@@ -347,6 +358,7 @@ impl Display {
                 self.bar.set_position(started.done);
                 self.say(&introduced(&started));
             }
+            Event::Unreadable(pictures) => self.unreadable(&pictures),
             Event::Step(step) => self.step(step),
             Event::Validated(found) => self.say(&format!(
                 "step {}: of {} pairs, text of picture R@1 {:.1} % R@5 {:.1} % R@10 {:.1} %, \
@@ -362,6 +374,14 @@ impl Display {
             )),
             Event::Saved(path) => self.say(&format!("checkpoint {}", path.display())),
         }
+    }
+
+    /// The first few are named; the report counts all.
+    fn unreadable(&mut self, pictures: &[(String, String)]) {
+        for (key, why) in pictures.iter().take(NAMED.saturating_sub(self.unreadable)) {
+            self.say(&format!("left out: {key}: {why}"));
+        }
+        self.unreadable += pictures.len();
     }
 
     fn step(&mut self, step: Step) {
@@ -420,13 +440,13 @@ fn introduced(started: &train::Started) -> String {
     )
 }
 
-fn json(event: &Event) {
+fn print_event(event: &Event) {
     let value = match event {
-        Event::Reading(rows) => serde_json::json!({"event": "reading", "rows": rows}),
+        Event::Reading(rows) => json!({"event": "reading", "rows": rows}),
         Event::Teaching(rows, of) => {
-            serde_json::json!({"event": "teaching", "rows": rows, "of": of})
+            json!({"event": "teaching", "rows": rows, "of": of})
         }
-        Event::Started(started) => serde_json::json!({
+        Event::Started(started) => json!({
             "event": "started",
             "steps": started.steps,
             "done": started.done,
@@ -435,11 +455,17 @@ fn json(event: &Event) {
             "parameters": started.parameters.1,
             "learning": started.parameters.0,
         }),
-        Event::Step(step) => serde_json::json!(train::journal::Line::Step(step.clone())),
-        Event::Validated(line) => serde_json::json!(train::journal::Line::Validation(line.clone())),
-        Event::Saved(path) => serde_json::json!({"event": "saved", "checkpoint": path}),
+        Event::Step(step) => json!(train::journal::Line::Step(step.clone())),
+        Event::Validated(line) => json!(train::journal::Line::Validation(line.clone())),
+        Event::Unreadable(pictures) => json!({"event": "unreadable", "pictures": pictures}),
+        Event::Saved(path) => json!({"event": "saved", "checkpoint": path}),
     };
-    println!("{value}");
+    print(&value);
+}
+
+/// A line on standard output. Whoever read it may be gone; the training goes on.
+fn print(value: &Value) {
+    let _ = writeln!(std::io::stdout(), "{value}");
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ pub struct Located {
 pub const WEIGHTS: &str = "model.safetensors";
 /// Their sizes, beside them.
 pub const SIZES: &str = "config.json";
-/// Checkpoints in the folder of a training, the newest the last by name.
+/// Checkpoints in the folder of a training, `step-` and a number.
 pub const FOLDER: &str = "checkpoints";
 
 /// The weights that a path means: a file; a folder with `model.safetensors` and `config.json`; the
@@ -206,10 +206,11 @@ pub fn all_in(run: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("step-") {
-            found.push(entry.path());
-        }
+        // A user's own copy, `step-0000200-best`, is none of ours.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let step = name.strip_prefix("step-").and_then(|step| step.parse::<u64>().ok());
+        found.extend(step.map(|step| (step, entry.path())));
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(|(_, path)| path).collect())
 }

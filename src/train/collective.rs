@@ -188,7 +188,8 @@ const LAUNCHERS: [(&str, [&str; 3]); 4] = [
     ("torchrun", ["RANK", "WORLD_SIZE", "LOCAL_RANK"]),
     ("Open MPI", ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"]),
     ("MPICH", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"]),
-    ("Slurm", ["SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"]),
+    // Not SLURM_NTASKS, which a batch script has too, where one process runs.
+    ("Slurm", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"]),
 ];
 
 impl Launched {
@@ -263,7 +264,7 @@ mod tests {
             Launched::of(|name| set.get(name).cloned())
         };
         assert_eq!(of(&[]).unwrap(), Launched { rank: 0, world: 1, local_rank: 0 });
-        let slurm = [("SLURM_PROCID", "3"), ("SLURM_NTASKS", "8"), ("SLURM_LOCALID", "1")];
+        let slurm = [("SLURM_PROCID", "3"), ("SLURM_STEP_NUM_TASKS", "8"), ("SLURM_LOCALID", "1")];
         assert_eq!(of(&slurm).unwrap(), Launched { rank: 3, world: 8, local_rank: 1 });
         let both = [&slurm[..], &[("RANK", "0"), ("WORLD_SIZE", "2")]].concat();
         assert_eq!(of(&both).unwrap(), Launched { rank: 0, world: 2, local_rank: 0 });

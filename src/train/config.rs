@@ -228,6 +228,10 @@ impl Config {
             !both.iter().all(|tower| self.model.freeze.contains(tower)),
             "model.freeze names both towers; nothing but the scale would learn"
         );
+        ensure!(
+            self.teacher.checkpoint.is_none() || self.model.tokenizer.is_none(),
+            "a teacher reads the ids of CLIP's tokenizer; it cannot teach a model with another one"
+        );
         ensure!(run.ranks > 0 && run.piece > 0, "run.ranks and run.piece are at least 1");
         let (batch, ranks) = (recipe.batch, run.ranks);
         ensure!(batch % ranks == 0, "a batch of {batch} does not divide among {ranks} ranks");

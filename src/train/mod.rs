@@ -39,6 +39,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::atomic_file;
 use crate::clip::Words;
 use crate::folder;
 use crate::model;
@@ -52,6 +53,7 @@ use crate::train::data::DataConfig;
 use crate::train::data::Dataset;
 use crate::train::data::LeftOut;
 use crate::train::data::Position;
+use crate::train::data::TextWeights;
 use crate::train::journal::Journal;
 use crate::train::schedule::OneCycle;
 use crate::train::start::Start;
@@ -73,6 +75,8 @@ pub enum Event {
     Teaching(u64, u64),
     /// The steps begin.
     Started(Started),
+    /// Pictures that cannot be read: keys and why. Their batch is shorter.
+    Unreadable(Vec<(String, String)>),
     /// A step was taken.
     Step(journal::Step),
     /// The model was tried on pictures that it is not trained on.
@@ -154,8 +158,11 @@ pub fn run(
         schedule,
         stop,
     };
-    let end = on_all_ranks(&shared, &from, Desk { journal, validator, watch })?;
-    report::write(folder)?;
+    let end = on_all_ranks(&shared, from, Desk { journal, validator, watch });
+    // A training that went wrong has a curve, too; why it did is what is told.
+    let drawn = report::write(folder);
+    let end = end?;
+    drawn?;
     Ok(end)
 }
 
@@ -164,9 +171,9 @@ fn training_data(config: &Config) -> DataConfig {
     let mut data = config.data.clone();
     if let (true, Some(held_out)) = (config.validation.inputs.is_empty(), &config.validation.filter)
     {
-        data.filter = Some(match data.filter {
-            Some(filter) => format!("({filter}) and not ({held_out})"),
-            None => format!("not ({held_out})"),
+        data.except = Some(match data.except {
+            Some(except) => format!("({except}) or ({held_out})"),
+            None => held_out.clone(),
         });
     }
     data
@@ -184,6 +191,10 @@ fn validator(
         data.inputs = settings.inputs.clone();
     }
     data.filter = settings.filter.clone();
+    data.except = None;
+    // Which texts are trained on is no matter here: what is looked for is.
+    data.texts = TextWeights::default();
+    data.require.extend(settings.text);
     let dataset = Dataset::open(&data, words, &mut |rows| watch(Event::Reading(rows)));
     let dataset = dataset.context("the data of validation cannot be used")?;
     Ok(Validator { dataset, settings, device: device.clone() })
@@ -212,15 +223,20 @@ fn claim(
     schedule: &OneCycle,
 ) -> Result<()> {
     let sizes = serde_json::to_value(&start.config)?;
+    let tokenizer = config.model.tokenizer.as_deref().map(atomic_file::sha256_file).transpose()?;
     let identity = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "config": config.identity()?,
         "sizes": sizes,
         "start": start.label,
+        "teacher": Teacher::hash(config)?,
+        "tokenizer": tokenizer,
         "data": dataset.fingerprint(),
     });
     let file = path.join(RECORD);
-    if let Some(record) = folder::read::<Record>(&file)? {
+    // A command that failed before its first step has no claim on the folder.
+    let has_begun = checkpoint::newest(path)?.is_some() || !journal::lines(path)?.is_empty();
+    if let Some(record) = folder::read::<Record>(&file)?.filter(|_| has_begun) {
         return folder::ensure_same(path, &record.identity, &identity);
     }
     let (rows, steps) = (dataset.rows(), schedule.total_steps as u64);
@@ -276,12 +292,12 @@ fn started(
 
 /// One thread for each rank; rank 0 runs here and has the desk. Where a rank fails the others end, and
 /// its error is the one that is told.
-fn on_all_ranks(shared: &Shared, from: &Checkpoint, desk: Desk) -> Result<End> {
+fn on_all_ranks(shared: &Shared, from: Checkpoint, desk: Desk) -> Result<End> {
     let world = shared.config.run.ranks;
-    let trainer = |ranks: Box<dyn Collective>| Trainer::new(shared, ranks, from.clone());
     if world == 1 {
-        return trainer(Box::new(Single))?.run(Some(desk));
+        return Trainer::new(shared, Box::new(Single), from)?.run(Some(desk));
     }
+    let trainer = |ranks: Box<dyn Collective>| Trainer::new(shared, ranks, from.clone());
     thread::scope(|scope| {
         let mut ranks = Threads::new(world).into_iter();
         let first = ranks.next().context("there is a rank at least")?;

@@ -266,7 +266,8 @@ impl Slot {
         let name = &self.name;
         let grad = grads.get(&self.var).with_context(|| format!("{name} has no gradient"))?;
         same_kind(&format!("the gradient of {name}"), grad, &self.var)?;
-        Ok(grad.contiguous()?)
+        // Moments that remembered how they were made would keep every step since the first.
+        Ok(grad.detach().contiguous()?)
     }
 }
 

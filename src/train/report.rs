@@ -41,7 +41,7 @@ pub fn write(run: &Path) -> Result<PathBuf> {
         title: run.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         subtitle: subtitle(&record, &steps),
         facts: facts(&record, &steps, &validations),
-        sections: sections(&steps, &validations),
+        sections: sections(&steps, &validations, record.config.run.ranks),
     };
     let path = run.join("report.html");
     atomic_file::write(&path, page::render(&page)?.as_bytes())?;
@@ -104,7 +104,7 @@ fn facts(record: &Record, steps: &[Step], validations: &[Validation]) -> Vec<(St
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn sections(steps: &[Step], validations: &[Validation]) -> Vec<Section> {
+fn sections(steps: &[Step], validations: &[Validation], ranks: usize) -> Vec<Section> {
     let curve = |name: &str, of: &dyn Fn(&Step) -> Option<f64>| Series {
         name: name.to_owned(),
         points: steps.iter().filter_map(|step| Some((step.step as f64, of(step)?))).collect(),
@@ -132,7 +132,7 @@ fn sections(steps: &[Step], validations: &[Validation]) -> Vec<Section> {
         figure("norm of the gradient", vec![curve("", &|step| Some(step.grad_norm))], true),
         figure(
             "pairs a second",
-            vec![curve("", &|step| Some(step.samples as f64 / step.seconds.max(1e-9)))],
+            vec![curve("", &|step| Some((step.samples * ranks) as f64 / step.seconds.max(1e-9)))],
             false,
         ),
     ];

@@ -176,7 +176,8 @@ impl Leaves {
         let (first, rows) = self.own;
         let mut own = |leaf: &Var| -> Result<Tensor> {
             let all = grads.remove(leaf).context("embeddings without a gradient")?;
-            Ok(all.narrow(0, first, rows)?)
+            // candle's gradients remember what they were made of, here the loss of the whole batch.
+            Ok(all.detach().narrow(0, first, rows)?)
         };
         Ok([own(&self.images)?, own(&self.texts)?])
     }
@@ -207,6 +208,9 @@ fn sent_back(
 fn add_up(grads: &mut GradStore, mut of_piece: GradStore, student: &Student) -> Result<()> {
     for (_, var) in student.learning_in_towers() {
         if let Some(grad) = of_piece.remove(var) {
+            // Not detached, it would keep the record of its piece alive, and all pieces would be in
+            // memory at once.
+            let grad = grad.detach();
             let sum = match grads.get(var) {
                 Some(others) => (others + grad)?,
                 None => grad,

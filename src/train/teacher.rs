@@ -81,6 +81,16 @@ impl Teacher {
         Ok(Some(Teacher { file, dimension: sizes.embed_dim(), scale, device }))
     }
 
+    /// SHA-256 of the teacher's weights, where there is one.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn hash(config: &Config) -> Result<Option<String>> {
+        let Some(named) = &config.teacher.checkpoint else { return Ok(None) };
+        let weights = checkpoint::locate(named)?.weights;
+        atomic_file::sha256_file(&weights).map(Some)
+    }
+
     /// Numbers of its embeddings.
     pub(super) fn dimension(&self) -> usize {
         self.dimension

@@ -12,6 +12,7 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use candle_core::DType;
 use candle_core::Device;
 use candle_core::Tensor;
@@ -127,10 +128,24 @@ impl<'a> Trainer<'a> {
     pub(super) fn run(mut self, mut desk: Option<Desk>) -> Result<End> {
         let steps = self.shared.schedule.total_steps as u64;
         let mut batches = self.shared.dataset.loader(&self.loader(), self.state.position)?;
+        let mut passed_over = 0;
         while self.state.step < steps {
             let started = Instant::now();
             let batch = batches.next().context("the loader has ended")??;
             let waited = started.elapsed();
+            if let Some(desk) = desk.as_mut().filter(|_| !batch.unreadable.is_empty()) {
+                (desk.watch)(Event::Unreadable(batch.unreadable.clone()));
+            }
+            if !self.is_usable(&batch)? {
+                self.state.position = batch.next;
+                passed_over += 1;
+                ensure!(
+                    passed_over <= self.per_epoch(),
+                    "no batch of an epoch can be used: the pictures cannot be read any more"
+                );
+                continue;
+            }
+            passed_over = 0;
             let rates = self.shared.schedule.at(self.state.step as usize);
             let (losses, norm) = self.step(&batch, rates)?;
             let logit_scale = self.student.clamp_scale()?;
@@ -146,7 +161,7 @@ impl<'a> Trainer<'a> {
             if let Some(desk) = &mut desk {
                 self.look_up(desk, is_last)?;
             }
-            if stopped {
+            if stopped && self.state.step < steps {
                 return Ok(End::Stopped);
             }
         }
@@ -224,8 +239,7 @@ impl<'a> Trainer<'a> {
         rates: Rates,
         logit_scale: f64,
     ) -> Result<Step> {
-        let per_epoch = self.shared.dataset.batches_per_epoch(self.shared.config.recipe.batch);
-        let part = batch.position.batch as f64 / per_epoch.max(1) as f64;
+        let part = batch.position.batch as f64 / self.per_epoch().max(1) as f64;
         Ok(Step {
             step: self.state.step,
             epoch: batch.position.epoch as f64 + part,
@@ -245,11 +259,24 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Whether any rank was asked to stop; all ranks hear the same.
+    fn per_epoch(&self) -> u64 {
+        self.shared.dataset.batches_per_epoch(self.shared.config.recipe.batch)
+    }
+
+    /// Whether every rank has a sample of this batch; where one has none, all pass it over.
+    fn is_usable(&self, batch: &Batch) -> Result<bool> {
+        Ok(!self.any(batch.keys.is_empty())?)
+    }
+
+    /// Whether any rank was asked to stop.
     fn is_stopped(&self) -> Result<bool> {
-        let asked = u32::from(self.shared.stop.load(Ordering::Relaxed));
-        let asked = Tensor::new(&[asked], &Device::Cpu)?;
-        let all = self.ranks.all_reduce_sum(vec![asked])?;
+        self.any(self.shared.stop.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is so on any rank; all ranks hear the same.
+    fn any(&self, here: bool) -> Result<bool> {
+        let here = Tensor::new(&[u32::from(here)], &Device::Cpu)?;
+        let all = self.ranks.all_reduce_sum(vec![here])?;
         Ok(all[0].to_vec1::<u32>()?[0] > 0)
     }
 

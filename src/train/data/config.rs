@@ -22,8 +22,12 @@ pub struct DataConfig {
     pub source: source::Config,
     /// Which rows are used: an expression over their columns, as `audit.score > 0.6`; unset: all.
     pub filter: Option<String>,
+    /// Which rows are not used all the same, as those that are held out.
+    pub except: Option<String>,
     /// How often each text of a picture is drawn.
     pub texts: TextWeights,
+    /// Texts that a row must have to be used, whether they are drawn or not.
+    pub require: Vec<Text>,
     /// Neighbouring rows that are read together.
     pub block: usize,
     /// Blocks that are mixed. Twice their rows wait in memory, encoded.
@@ -42,7 +46,9 @@ impl Default for DataConfig {
             inputs: Vec::new(),
             source: source::Config::default(),
             filter: None,
+            except: None,
             texts: TextWeights::default(),
+            require: Vec::new(),
             block: 100,
             pool: 16,
             workers: 0,

@@ -34,16 +34,20 @@ pub(super) fn rows(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Picked> {
     let plan = source.plan();
-    let filter = config.filter.as_deref().map(|text| filter_over(text, plan)).transpose()?;
-    let columns = columns_of(filter.as_ref());
+    let over =
+        |text: &Option<String>| text.as_deref().map(|text| filter_over(text, plan)).transpose();
+    let (filter, except) = (over(&config.filter)?, over(&config.except)?);
+    let columns = columns_of([&filter, &except]);
     let mut left_out = LeftOut::default();
     let (mut rows, mut hash) = (Vec::new(), Fingerprint::new(config, plan)?);
     for (row, item) in (0u32..).zip(source.words(0..plan.rows, &columns)?) {
         let item = item?;
         let texts = texts_of(&item);
-        if !filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&item))? {
+        let is_wanted = filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&item))?;
+        let has_texts = config.require.iter().all(|&text| texts[text as usize].is_some());
+        if !is_wanted || except.as_ref().map_or(Ok(false), |except| except.keeps(&item))? {
             left_out.filter += 1;
-        } else if config.texts.total(&texts) <= 0.0 {
+        } else if !has_texts || config.texts.total(&texts) <= 0.0 {
             left_out.no_text += 1;
         } else {
             rows.push(row);
@@ -57,15 +61,16 @@ pub(super) fn rows(
     let LeftOut { filter, no_text } = left_out;
     ensure!(
         !rows.is_empty(),
-        "no row is left to train on: of {} rows, the filter leaves out {filter}, and {no_text} have no \
-         text that weighs anything",
+        "no row is left to train on: of {} rows, the filter leaves out {filter}, and {no_text} lack a \
+         text that is wanted",
         plan.rows
     );
     Ok(Picked { rows, left_out, fingerprint: hash.finish() })
 }
 
-fn columns_of(filter: Option<&Filter>) -> BTreeSet<String> {
-    let filtered = filter.into_iter().flat_map(|filter| filter.columns().iter().cloned());
+fn columns_of(filters: [&Option<Filter>; 2]) -> BTreeSet<String> {
+    let filters = filters.into_iter().flatten();
+    let filtered = filters.flat_map(|filter| filter.columns().iter().cloned());
     filtered.chain(REFINED.map(str::to_owned)).collect()
 }
 

@@ -110,6 +110,10 @@ fn pieces_of_a_batch_have_the_gradient_of_the_whole() {
         for piece in [1, 2, 4, 6, 99] {
             let plan = Plan { piece, seed: 9 };
             let found = gradients(&student, &batch, &mut objective(), plan, &Single).unwrap();
+            for (name, var) in student.learning_in_towers() {
+                let grad = found.1.get(var).unwrap();
+                assert!(!grad.track_op(), "the gradient of {name} keeps its piece in memory");
+            }
             assert_same(&student, &found, &wanted, &student);
         }
     }
