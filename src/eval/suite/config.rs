@@ -30,8 +30,9 @@ pub struct Suite {
     pub labelled: Vec<LabelledTasks>,
     /// Pictures with texts: retrieval.
     pub captioned: Vec<CaptionedConfig>,
-    /// What becomes of logits before they are compared: `exact`, or `reference` for numbers that can
-    /// be compared with published ones.
+    /// What becomes of logits of zero-shot before they are compared: `exact`, or `reference` for numbers
+    /// that can be compared with published ones. Those of ImageNet cannot be, for which the released
+    /// script has another transform and a padded count; those of retrieval need its `prefix`.
     pub rounding: Rounding,
     /// How intervals are made.
     pub bootstrap: bootstrap::Config,
