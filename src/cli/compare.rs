@@ -12,6 +12,7 @@ use crate::atomic_file;
 use crate::eval::compare;
 use crate::eval::compare::Cell;
 use crate::eval::compare::Comparison;
+use crate::eval::compare::Found;
 use crate::eval::compare::Row;
 use crate::eval::page;
 
@@ -27,7 +28,10 @@ pub(super) struct Compare {
 
 impl Compare {
     pub(super) fn run(self) -> Result<()> {
-        let scores = compare::read(&self.results)?;
+        let Found { scores, passed_over } = compare::read(&self.results)?;
+        for why in &passed_over {
+            eprintln!("passed over: {why:#}");
+        }
         let comparison = Comparison::of(&scores)?;
         println!("{}", table(&comparison));
         println!("Per cent, with 95 % intervals. * the interval of the difference excludes zero.");

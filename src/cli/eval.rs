@@ -1,6 +1,7 @@
 //! `recaption eval`: what checkpoints score, by flags or by a suite; and a benchmark of one's own.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
+use clap::ArgGroup;
 use clap::Args;
 use indicatif::HumanDuration;
 use indicatif::ProgressBar;
@@ -67,6 +69,8 @@ pub(super) struct Eval {
 
 #[derive(Args)]
 #[group(id = "Tasks", multiple = true)]
+#[command(group = tasks("Labelled", &["zero_shot", "linear_probe"]))]
+#[command(group = tasks("Scored", &["zero_shot", "linear_probe", "retrieval"]))]
 struct DataFlags {
     /// Classify the pictures of this data by the names of their classes: a folder with a folder for
     /// each class, parquet, webdataset, CIFAR files.
@@ -79,26 +83,37 @@ struct DataFlags {
     #[arg(long, value_name = "DATA")]
     retrieval: Vec<PathBuf>,
     /// Which column has the class.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "Labelled")]
     label_column: Option<String>,
     /// Which column has the text, or a list of texts, of a retrieval.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "retrieval")]
     text_column: Option<String>,
+    /// What stands before each text of a retrieval, nothing by itself; RWKV-CLIP's own evaluation has
+    /// "a photo of ".
+    #[arg(long, value_name = "TEXT", requires = "retrieval")]
+    prefix: Option<String>,
     /// Which rows count, as "split == 'test'".
-    #[arg(long = "where", value_name = "EXPRESSION")]
+    #[arg(long = "where", value_name = "EXPRESSION", requires = "Scored")]
     filter: Option<String>,
     /// Which rows a linear probe learns from; otherwise a part of those that count.
-    #[arg(long, value_name = "EXPRESSION")]
+    #[arg(long, value_name = "EXPRESSION", requires = "linear_probe")]
     train_where: Option<String>,
     /// Sentences with {} for the class: the name of a published list, or a file with one a line.
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", requires = "zero_shot")]
     templates: Option<String>,
     /// Names of the classes, in order: the name of a published list, or a file with one a line.
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", requires = "Labelled")]
     classes: Option<String>,
-    /// Cut logits to integers as the released RWKV-CLIP script does, to compare with its numbers.
-    #[arg(long)]
+    /// Cut logits of zero-shot to integers as the released RWKV-CLIP script does, to compare with its
+    /// numbers. For ImageNet it also has another transform of pictures and counts rows that only
+    /// fill up its buffers, which is not done; of a retrieval its --prefix matters.
+    #[arg(long, requires = "zero_shot")]
     reference_rounding: bool,
+}
+
+/// Flags of which another one needs at least one.
+fn tasks(name: &'static str, flags: &[&'static str]) -> ArgGroup {
+    ArgGroup::new(name).args(flags.iter().copied()).multiple(true)
 }
 
 impl Eval {
@@ -113,12 +128,9 @@ impl Eval {
         );
         let checkpoint = self.checkpoints()?;
         let mut outcome = Outcome::Done;
-        for file in &self.benchmark {
-            let benchmark = Benchmark::read(file)?;
-            for checkpoint in &checkpoint {
-                if !keeps(&benchmark, checkpoint, &self.output)? {
-                    outcome = Outcome::Disagreed;
-                }
+        for (benchmark, checkpoint, page) in self.benchmarks(&checkpoint)? {
+            if !keeps(&benchmark, checkpoint, &page)? {
+                outcome = Outcome::Disagreed;
             }
         }
         if labelled.is_empty() && captioned.is_empty() {
@@ -133,7 +145,37 @@ impl Eval {
 
     fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
         let sizes = self.model_config.as_deref();
-        self.checkpoint.iter().map(|path| self.how.checkpoint(path, sizes)).collect()
+        let one = |path: &PathBuf| self.how.checkpoint(path, sizes);
+        let all: Vec<Checkpoint> = self.checkpoint.iter().map(one).collect::<Result<_>>()?;
+        let names: Vec<String> = all.iter().map(Checkpoint::name).collect();
+        let named = names.iter().zip(&all).map(|(name, c)| (name.as_str(), c.path.as_path()));
+        let names = suite::told_apart(&named.collect::<Vec<_>>());
+        let all = all.into_iter().zip(names);
+        Ok(all.map(|(c, name)| Checkpoint { name: Some(name), ..c }).collect())
+    }
+
+    /// Each benchmark with each checkpoint, and where its page goes.
+    fn benchmarks<'a>(
+        &self,
+        checkpoints: &'a [Checkpoint],
+    ) -> Result<Vec<(Benchmark, &'a Checkpoint, PathBuf)>> {
+        let (mut all, mut pages) = (Vec::new(), HashSet::new());
+        for file in &self.benchmark {
+            let benchmark = Benchmark::read(file)?;
+            let of_file = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = benchmark.name.clone().unwrap_or_else(of_file);
+            for checkpoint in checkpoints {
+                let page = suite::file_name(&format!("{name}_{}", checkpoint.name()));
+                let page = self.output.join(format!("{page}_benchmark.md"));
+                ensure!(
+                    pages.insert(page.clone()),
+                    "the page {} would be written twice; give benchmarks a `name` of their own",
+                    page.display()
+                );
+                all.push((benchmark.clone(), checkpoint, page));
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -145,6 +187,7 @@ impl DataFlags {
         let probe = self.linear_probe.iter().map(|data| (data, Task::LinearProbe));
         for (data, task) in zero_shot.chain(probe) {
             match entries.iter_mut().find(|entry| entry.data.data == *data) {
+                Some(entry) if entry.tasks.contains(&task) => {}
                 Some(entry) => entry.tasks.push(task),
                 None => entries.push(self.entry(data, task)),
             }
@@ -176,9 +219,11 @@ impl DataFlags {
             data: data.clone(),
             text_column: self.text_column.clone(),
             filter: self.filter.clone(),
+            prefix: self.prefix.clone().unwrap_or_default(),
             ..CaptionedConfig::default()
         };
-        self.retrieval.iter().map(entry).collect()
+        let mut seen = HashSet::new();
+        self.retrieval.iter().filter(|data| seen.insert(*data)).map(entry).collect()
     }
 }
 
@@ -200,7 +245,7 @@ fn score(suite: &Suite, output: &Path) -> Result<Outcome> {
 }
 
 /// Whether a checkpoint keeps the limits of a benchmark; says so, and writes a page about it.
-fn keeps(benchmark: &Benchmark, checkpoint: &Checkpoint, output: &Path) -> Result<bool> {
+fn keeps(benchmark: &Benchmark, checkpoint: &Checkpoint, page: &Path) -> Result<bool> {
     let embedder = Embedder::open(&checkpoint.clip()?)?;
     let style = "{spinner} {pos} pictures · {per_sec}";
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?);
@@ -209,11 +254,13 @@ fn keeps(benchmark: &Benchmark, checkpoint: &Checkpoint, output: &Path) -> Resul
     for table in outcome.tables() {
         println!("{table}");
     }
+    if let Some(note) = &outcome.note {
+        eprintln!("{}: {note}", outcome.name);
+    }
+    let output = page.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(output)
         .with_context(|| format!("cannot make the folder {}", output.display()))?;
-    let name = suite::file_name(&format!("{}_{}", outcome.name, checkpoint.name()));
-    let page = output.join(format!("{name}_benchmark.md"));
-    atomic_file::write(&page, outcome.markdown().as_bytes())?;
+    atomic_file::write(page, outcome.markdown().as_bytes())?;
     let verdict = if outcome.pass { "every limit is kept" } else { "a limit is not kept" };
     println!("{} on {}: {verdict}\n{}", outcome.model, outcome.name, page.display());
     Ok(outcome.pass)
@@ -237,6 +284,7 @@ const BETWEEN: Duration = Duration::from_secs(10);
 impl Display {
     fn show(&self, told: Told) {
         match told {
+            Told::Note(note) => self.say(note),
             Told::Started { what, total } => {
                 self.end();
                 *self.now.borrow_mut() = Some(Now::start(what, total));
@@ -319,6 +367,51 @@ mod tests {
         let tasks: Vec<_> = entries.iter().map(|e| (e.data.data.to_str(), e.tasks.len())).collect();
         assert_eq!(tasks, [(Some("a"), 2), (Some("b"), 1)]);
         assert!(eval.data.captioned().is_empty());
+        let eval = parsed("--checkpoint c --zero-shot a --zero-shot a --retrieval b --retrieval b")
+            .unwrap();
+        assert_eq!(eval.data.labelled()[0].tasks, [Task::ZeroShot]);
+        assert_eq!(eval.data.captioned().len(), 1);
+    }
+
+    #[test]
+    fn a_flag_of_a_task_that_is_not_asked_for_is_refused() {
+        for (flags, ask) in [
+            ("--reference-rounding", "--zero-shot d"),
+            ("--templates imagenet", "--zero-shot d"),
+            ("--classes imagenet", "--linear-probe d"),
+            ("--label-column c", "--linear-probe d"),
+            ("--train-where x", "--linear-probe d"),
+            ("--text-column t", "--retrieval d"),
+            ("--prefix p", "--retrieval d"),
+            ("--where x", "--retrieval d"),
+        ] {
+            let alone = format!("--checkpoint c --benchmark b {flags}");
+            assert!(parsed(&alone).is_err(), "{flags}");
+            assert!(parsed(&format!("{alone} {ask}")).is_ok(), "{flags} {ask}");
+        }
+        assert!(parsed("--checkpoint c --zero-shot d --train-where x").is_err());
+        assert!(parsed("--checkpoint c --zero-shot d --text-column x").is_err());
+        let eval = parsed("--checkpoint c --retrieval d --prefix p").unwrap();
+        assert_eq!(eval.data.captioned()[0].prefix, "p");
+    }
+
+    #[test]
+    fn checkpoints_and_pages_of_one_name_are_told_apart_or_refused() {
+        let eval = parsed("--checkpoint a/model.pt --checkpoint b/model.pt --zero-shot d").unwrap();
+        let names: Vec<String> = eval.checkpoints().unwrap().iter().map(Checkpoint::name).collect();
+        assert_eq!(names, ["a/model", "b/model"]);
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/inspection/benchmark.toml");
+        let pages = |flags: String| {
+            let eval = parsed(&format!("{flags} -o out")).unwrap();
+            let checkpoints = eval.checkpoints().unwrap();
+            let found = eval.benchmarks(&checkpoints);
+            found.map(|all| all.into_iter().map(|(_, _, page)| page).collect::<Vec<_>>())
+        };
+        let two = format!("--checkpoint a/model.pt --checkpoint b/model.pt --benchmark {file}");
+        let wanted = ["turned-discs_a-model_benchmark.md", "turned-discs_b-model_benchmark.md"];
+        assert_eq!(pages(two).unwrap(), wanted.map(|name| Path::new("out").join(name)));
+        let twice = pages(format!("--checkpoint c --benchmark {file} --benchmark {file}"));
+        assert!(twice.unwrap_err().to_string().contains("written twice"));
     }
 
     #[test]

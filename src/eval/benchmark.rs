@@ -57,7 +57,7 @@ pub struct Benchmark {
 pub struct Limits {
     /// Least share of pictures whose class comes first.
     pub top1: Option<Limit>,
-    /// Least share of pictures whose class is among the first five.
+    /// Least share of pictures whose class is among the first five, of six classes or more.
     pub top5: Option<Limit>,
     /// Least mean of the recalls of all classes.
     pub mean_per_class: Option<f64>,
@@ -81,7 +81,8 @@ pub struct ClassLimits {
     /// Least share of what is given to it that is of it.
     #[serde(default)]
     pub precision: Option<Limit>,
-    /// Largest share of all other pictures that are given to it: false alarms.
+    /// Largest share of all other pictures that are given to it: false alarms. Pictures that cannot be
+    /// read are given to nothing, and so are none of the others.
     #[serde(default)]
     pub false_alarms: Option<Limit>,
 }
@@ -134,6 +135,8 @@ pub struct Outcome {
     pub unreadable: Vec<Unreadable>,
     /// Classes without a picture, of which nothing is known.
     pub empty_classes: Vec<String>,
+    /// What a reader of the numbers should know about how the data were read.
+    pub note: Option<String>,
 }
 
 impl Benchmark {
@@ -197,6 +200,11 @@ pub fn run(embedder: &Embedder, benchmark: &Benchmark, progress: &dyn Fn(u64)) -
     let data = Labelled::open(&benchmark.data)?;
     // Before the long work, so that a name that is none is told at once.
     let groups = benchmark.groups(&data.classes)?;
+    let classes = data.classes.len();
+    ensure!(
+        benchmark.limits.top5.is_none() || classes > 5,
+        "limits.top5 says nothing where there are {classes} classes: every model would keep it"
+    );
     let features = features(embedder, &data, progress)?;
     let classified = zero_shot::score(embedder, &data, &features, Rounding::Exact)?;
     let mut verdicts = verdict::of_all(&benchmark.limits, &classified);
@@ -211,6 +219,7 @@ pub fn run(embedder: &Embedder, benchmark: &Benchmark, progress: &dyn Fn(u64)) -
         verdicts,
         unreadable,
         empty_classes: data.empty_classes().into_iter().map(str::to_owned).collect(),
+        note: data.note,
         classified,
     })
 }

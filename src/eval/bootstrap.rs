@@ -3,7 +3,10 @@
 //!
 //! A sample is whatever a score is a mean over: pictures of a classification, queries of a retrieval.
 //! A mean over classes is resampled within each class, because a class that a resample has lost would
-//! change what is measured; where classes have a picture or two, its intervals are too narrow. The difference of two models is that of their values at the same samples.
+//! change what is measured; where classes have a picture or two, its intervals are too narrow. So are
+//! those of texts that look for their picture where pictures have several texts: these are drawn one by
+//! one, as if they did not depend on each other. The difference of two models is that of their values
+//! at the same samples.
 
 use rand::Rng;
 use rand::SeedableRng;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use anyhow::Error;
 use anyhow::Result;
 use anyhow::ensure;
 
@@ -121,23 +122,37 @@ impl Comparison {
     }
 }
 
+/// What was found in files and folders.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The results.
+    pub scores: Vec<Score>,
+    /// Why each file of a folder was passed over that ends as a result does and is none.
+    pub passed_over: Vec<Error>,
+}
+
 /// All results in these files and folders; in a folder, files that are no results are passed over.
 ///
 /// # Errors
 /// When a file that was named is no result, or a folder has none.
-pub fn read(paths: &[PathBuf]) -> Result<Vec<Score>> {
-    let mut scores = Vec::new();
+pub fn read(paths: &[PathBuf]) -> Result<Found> {
+    let mut found = Found::default();
     for path in paths {
-        if path.is_dir() {
-            let found: Vec<Score> =
-                json_files(path)?.iter().filter_map(|file| Score::read(file).ok()).collect();
-            ensure!(!found.is_empty(), "{} has no results of evaluations", path.display());
-            scores.extend(found);
-        } else {
-            scores.push(Score::read(path)?);
+        if !path.is_dir() {
+            found.scores.push(Score::read(path)?);
+            continue;
         }
+        let before = found.scores.len();
+        for file in json_files(path)? {
+            match Score::read(&file) {
+                Ok(score) => found.scores.push(score),
+                Err(why) => found.passed_over.push(why),
+            }
+        }
+        let has_any = found.scores.len() > before;
+        ensure!(has_any, "{} has no results of evaluations", path.display());
     }
-    Ok(scores)
+    Ok(found)
 }
 
 fn json_files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -33,7 +33,9 @@ pub enum Rounding {
     #[default]
     Exact,
     /// 100 times the cosine, cut to an integer: what the released RWKV-CLIP script does by storing
-    /// logits as integers. The lowest class wins a tie, which that script leaves to chance.
+    /// logits as integers. The lowest class wins a tie, which that script leaves to chance. For
+    /// ImageNet that script also has another transform of pictures, and counts rows that only fill up
+    /// its buffers as right; neither is done here.
     Reference,
 }
 
@@ -190,11 +192,30 @@ pub fn classifier(embedder: &Embedder, data: &Labelled) -> Result<Tensor> {
 /// Logits as they are compared.
 ///
 /// # Errors
-/// When they are not of floats.
+/// When one is NaN, which an integer would hide.
 pub fn rounded(logits: &Tensor, rounding: Rounding) -> Result<Tensor> {
+    metrics::rows(logits, "logit")?;
     Ok(match rounding {
         Rounding::Exact => logits.clone(),
         // A cast of floats to integers cuts towards zero.
         Rounding::Reference => logits.to_dtype(DType::I64)?.to_dtype(DType::F32)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn rounding_cuts_towards_zero_and_hides_no_nan() {
+        let logits = Tensor::new(&[[21.9f32, -0.7, -3.2]], &Device::Cpu).unwrap();
+        let cut = rounded(&logits, Rounding::Reference).unwrap();
+        assert_eq!(cut.to_vec2::<f32>().unwrap(), [[21.0, 0.0, -3.0]]);
+        let nan = Tensor::new(&[[f32::NAN, 1.0]], &Device::Cpu).unwrap();
+        for rounding in [Rounding::Exact, Rounding::Reference] {
+            assert!(rounded(&nan, rounding).is_err());
+        }
+    }
 }

@@ -238,8 +238,13 @@ fn a_benchmark_that_makes_no_sense_is_refused_before_any_work() {
     assert!(error("limits.top1 = 90").contains("limit 90 is no share"));
     assert!(error("limits.top2 = 0.5").contains("top2"));
     assert!(error("class = [{ name = 'scratch' }]").contains("class scratch has no limit"));
-    let benchmark = read("class = [{ name = 'scratches', recall = 0.5 }]").unwrap();
-    let error = benchmark::run(&untrained(), &benchmark, &|_| panic!("work was done")).err();
-    let error = format!("{:#}", error.unwrap());
-    assert!(error.contains("\"scratches\"; there are dent, good"), "{error}");
+    for (limits, says) in [
+        ("class = [{ name = 'scratches', recall = 0.5 }]", "\"scratches\"; there are dent, good"),
+        ("limits.top5 = 0.5", "top5 says nothing where there are 4 classes"),
+    ] {
+        let benchmark = read(limits).unwrap();
+        let error = benchmark::run(&untrained(), &benchmark, &|_| panic!("work was done")).err();
+        let error = format!("{:#}", error.unwrap());
+        assert!(error.contains(says), "{error}");
+    }
 }

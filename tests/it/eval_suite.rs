@@ -74,7 +74,10 @@ fn world() -> TempDir {
             picture(colour, number).save(folder.join(&file)).unwrap();
             picture(colour, number).save(world.path().join("pairs").join(&file)).unwrap();
             let text = format!("a {name} picture, the number {number}");
-            lines.push(json!({"file_name": file, "text": text}).to_string());
+            lines.push(
+                json!({"file_name": file, "text": text, "label": name, "number": number})
+                    .to_string(),
+            );
         }
     }
     fs::write(world.path().join("pairs/metadata.jsonl"), lines.join("\n")).unwrap();
@@ -150,11 +153,120 @@ fn a_suite_is_worked_on_once_and_only_what_changed_again() {
     succeeded(&changed);
     assert!(error(&changed).contains("2 results made, 4 were there"), "{}", error(&changed));
 
-    fs::write(world.path().join("colours/blue/blue0.png"), "no picture").unwrap();
-    fs::remove_file(&first[0].0).unwrap();
+    // Another picture is other data, whatever the settings say.
+    picture(COLOURS[0].1, 99).save(world.path().join("colours/red/new.png")).unwrap();
+    let changed = run_suite(&world);
+    succeeded(&changed);
+    assert!(error(&changed).contains("4 results made, 2 were there"), "{}", error(&changed));
+}
+
+#[test]
+fn it_does_not_matter_from_where_data_are_named() {
+    let world = world();
     succeeded(&run_suite(&world));
-    let score = Score::read(&first[0].0).unwrap();
-    assert_eq!(score.recaption.unwrap().unreadable, 1);
+    let mut again = Command::new(env!("CARGO_BIN_EXE_recaption"));
+    again.args(["eval", "--suite", "suite.toml", "-o", "out"]).current_dir(world.path());
+    let again = again.output().unwrap();
+    succeeded(&again);
+    assert!(error(&again).contains("0 results made, 6 were there"), "{}", error(&again));
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_wrong_in_a_drawn_part_too() {
+    let world = world();
+    for number in 0..OF_EACH {
+        fs::write(world.path().join(format!("colours/blue/blue{number}.png")), "none").unwrap();
+    }
+    succeeded(&run_suite(&world));
+    let score = Score::read(&world.path().join("out/colours_first_linear_probe.json")).unwrap();
+    // A fifth of twelve of each class is judged.
+    let details = score.recaption.unwrap();
+    assert_eq!((details.samples, details.unreadable), (6, 2));
+    assert!(score.metrics["lp_acc1"] <= 4.0 / 6.0, "{:?}", score.metrics);
+}
+
+#[test]
+fn parts_of_a_probe_that_share_a_picture_are_refused() {
+    let world = world();
+    let suite = |train: &str, validation: &str| {
+        format!(
+            "[[checkpoint]]\npath = 'first'\n[[labelled]]\ndata = 'pairs'\nlabel_column = 'label'\n\
+             where = \"number == 0\"\nclasses = ['red', 'green', 'blue']\n\
+             tasks = ['linear_probe']\n[labelled.probe]\n{train}\n{validation}\n"
+        )
+    };
+    let of = |part: &str, filter: &str| format!("{part} = {{ {filter} }}");
+    let (red, others) = ("where = \"label == 'red'\"", "where = \"number != 0\"");
+    let elsewhere = |filter: &str| format!("data = 'colours/../pairs', {filter}");
+    for (train, validation, says) in [
+        (elsewhere(red), others.to_owned(), "judged and learned from"),
+        (others.to_owned(), elsewhere(red), "judged and used for validation"),
+        (others.to_owned(), elsewhere(others), "learned from and used for validation"),
+    ] {
+        let (train, validation) = (of("train", &train), of("validation", &validation));
+        fs::write(world.path().join("suite.toml"), suite(&train, &validation)).unwrap();
+        let output = run_suite(&world);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(error(&output).contains(says), "{}", error(&output));
+    }
+}
+
+#[test]
+fn flags_may_name_one_data_set_for_all_tasks_and_several_of_one_name() {
+    let world = world();
+    let (checkpoint, out) = (path(&world, "first"), path(&world, "out"));
+    let pairs = path(&world, "pairs");
+    let all = [
+        ["--zero-shot", &pairs],
+        ["--linear-probe", &pairs],
+        ["--retrieval", &pairs],
+        ["--label-column", "label"],
+    ];
+    let run = |flags: &[[&str; 2]]| {
+        let flags = flags.iter().flatten().copied();
+        let first = ["eval", "--checkpoint", &checkpoint, "-o", &out];
+        recaption(&first.into_iter().chain(flags).collect::<Vec<_>>())
+    };
+    let output = run(&all);
+    succeeded(&output);
+    assert!(error(&output).contains("3 results made"), "{}", error(&output));
+
+    let colours = path(&world, "colours");
+    let other = world.path().join("other/colours");
+    for (name, colour) in COLOURS {
+        fs::create_dir_all(other.join(name)).unwrap();
+        picture(colour, 50).save(other.join(name).join("1.png")).unwrap();
+    }
+    let classes = path(&world, "classes.txt");
+    fs::write(&classes, "azure\nlime\ncrimson\n").unwrap();
+    let other = other.display().to_string();
+    let output =
+        run(&[["--zero-shot", &colours], ["--zero-shot", &other], ["--classes", &classes]]);
+    succeeded(&output);
+    assert!(error(&output).contains("\"blue\" for \"azure\""), "{}", error(&output));
+    let root = world.path().canonicalize().unwrap();
+    let root = root.file_name().unwrap().to_string_lossy();
+    for name in [format!("{root}-colours"), "other-colours".to_owned()] {
+        let file = format!("out/{name}_first_zeroshot_classification.json");
+        assert!(world.path().join(&file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn results_that_would_share_a_file_are_refused_before_any_work() {
+    let world = world();
+    let suite = SUITE
+        .replace("path = \"first\"", "path = \"first\"\nname = \"a b\"")
+        .replace("path = \"second\"", "path = \"second\"\nname = \"a-b\"");
+    fs::write(world.path().join("suite.toml"), suite).unwrap();
+    let output = run_suite(&world);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("two results would be in colours_a-b_"), "{}", error(&output));
+    let twice = format!("{SUITE}[[labelled]]\ndata = \"colours\"\n");
+    fs::write(world.path().join("suite.toml"), twice).unwrap();
+    let said = error(&run_suite(&world));
+    assert!(said.contains("two data sets for zero-shot are called colours"), "{said}");
+    assert!(results(&world.path().join("out")).is_empty());
 }
 
 #[test]
@@ -242,6 +354,11 @@ fn results_are_compared_and_their_page_asks_nobody_for_anything() {
             assert!(!html.contains(forbidden), "{forbidden}");
         }
     }
+    fs::write(world.path().join("out/notes.json"), "{}").unwrap();
+    let output = recaption(&["compare", &out]);
+    succeeded(&output);
+    let said = error(&output);
+    assert!(said.contains("passed over") && said.contains("notes.json"), "{said}");
     let nothing = recaption(&["compare", &path(&world, "colours")]);
     assert_eq!(nothing.status.code(), Some(1));
     assert!(error(&nothing).contains("no results"), "{}", error(&nothing));

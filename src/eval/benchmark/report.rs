@@ -7,6 +7,7 @@ use comfy_table::Table;
 
 use crate::eval::benchmark::Outcome;
 use crate::eval::benchmark::Verdict;
+use crate::eval::page::escaped;
 use crate::eval::zero_shot::ClassScore;
 
 /// Unreadable pictures and confusions that a page lists.
@@ -49,6 +50,9 @@ impl Outcome {
         write_table(page, LIMITS, self.limits())?;
         writeln!(page, "\n\"Surely\" is the worse end of the 95 % interval (Wilson).\n")?;
         write_table(page, CLASSES, self.classes())?;
+        if let Some(note) = &self.note {
+            writeln!(page, "\n{}.", escaped(note))?;
+        }
         let list = |page: &mut String, title: &str, lines: Vec<String>| {
             if lines.is_empty() {
                 return Ok(());
@@ -126,17 +130,4 @@ fn write_table(page: &mut String, header: [&str; 5], rows: Vec<[String; 5]>) -> 
         writeln!(page, "| {} |", cells.join(" | "))?;
     }
     Ok(())
-}
-
-/// Names of files and classes are somebody's text and no Markdown.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' => out.extend(['\\', c]),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }

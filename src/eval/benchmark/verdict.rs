@@ -103,15 +103,16 @@ pub(super) fn of_class(
     group: &BTreeSet<usize>,
     classified: &Classified,
 ) -> Vec<Verdict> {
-    let (mut of_it, mut given, mut right) = (0, 0, 0);
+    let (mut of_it, mut others, mut given, mut right) = (0, 0, 0, 0);
     for (target, predicted) in classified.targets.iter().zip(&classified.predicted) {
         let is_of_it = group.contains(target);
         let is_given = predicted.is_some_and(|predicted| group.contains(&predicted));
         of_it += u64::from(is_of_it);
+        // What cannot be read cannot be a false alarm, and would only make their share smaller.
+        others += u64::from(!is_of_it && predicted.is_some());
         given += u64::from(is_given);
         right += u64::from(is_of_it && is_given);
     }
-    let others = classified.targets.len() as u64 - of_it;
     let (least, most) = (Bound::AtLeast, Bound::AtMost);
     let name = |what: &str| format!("{what} of {}", limits.name);
     let share = |part, whole| Share { part, whole };
@@ -195,6 +196,9 @@ mod tests {
         let found = of_class(&limits, &BTreeSet::from([0, 1]), &classified());
         let values: Vec<_> = found.iter().map(|v| (v.found.unwrap(), v.pass)).collect();
         assert_eq!(values, [(0.6, true), (0.75, false), (0.25, false)]);
+        // Five pictures are no good parts; of the four that can be read one is taken for one.
+        let found = of_class(&limits, &BTreeSet::from([2]), &classified());
+        assert_eq!((found[2].found, found[2].pictures), (Some(0.25), Some(4)));
     }
 
     #[test]

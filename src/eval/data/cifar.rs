@@ -86,6 +86,11 @@ impl Cifar {
         Ok((Cifar { kind, files: counted }, labels))
     }
 
+    /// The files, and how many pictures each has.
+    pub(super) fn files(&self) -> &[(PathBuf, u64)] {
+        &self.files
+    }
+
     /// The file and the number in it, from 0.
     pub(super) fn keys(&self) -> Vec<String> {
         let keys = self.files.iter().flat_map(|(path, records)| {

@@ -1,7 +1,8 @@
 //! A folder for each class: the name of a folder is the name of its class.
 //!
-//! Folders are sorted, hidden ones and files beside them do not count, an empty one is a class
-//! without pictures. Pictures may lie in folders below.
+//! Folders are sorted (numbers as numbers), hidden ones and files beside them do not count, an empty
+//! one is a class without pictures. Pictures may lie in folders below. Where classes are told, a folder
+//! is found by its name; the order decides only where no name speaks against it, and that is noted.
 
 use std::fs;
 use std::path::Path;
@@ -27,14 +28,16 @@ pub(super) struct Folders {
     pub(super) targets: Vec<usize>,
     /// Key and path.
     pub(super) files: Vec<(String, PathBuf)>,
+    /// That the order decided which folder is which class, where it did.
+    pub(super) note: Option<String>,
 }
 
 /// Lists them; `told` are names of classes instead of those of the folders.
 pub(super) fn list(root: &Path, told: Option<Vec<String>>) -> Result<Folders> {
     let names = folders(root)?;
     ensure_no_splits(root, &names)?;
-    let places = match &told {
-        None => (0..names.len()).collect(),
+    let (places, note) = match &told {
+        None => ((0..names.len()).collect(), None),
         Some(told) => places(&names, told)?,
     };
     let (mut targets, mut files) = (Vec::new(), Vec::new());
@@ -42,7 +45,7 @@ pub(super) fn list(root: &Path, told: Option<Vec<String>>) -> Result<Folders> {
         files.extend(pictures(root, name)?);
         targets.resize(files.len(), place);
     }
-    Ok(Folders { classes: told.unwrap_or(names), targets, files })
+    Ok(Folders { classes: told.unwrap_or(names), targets, files, note })
 }
 
 fn folders(root: &Path) -> Result<Vec<String>> {
@@ -59,6 +62,10 @@ fn folders(root: &Path) -> Result<Vec<String>> {
     }
     ensure!(!names.is_empty(), "{} has no folder, and so no class", root.display());
     names.sort();
+    if names.iter().all(|name| name.parse::<u64>().is_ok()) {
+        // 10 is no class between 1 and 2.
+        names.sort_by_key(|name| name.parse::<u64>().ok());
+    }
     Ok(names)
 }
 
@@ -73,19 +80,37 @@ fn ensure_no_splits(root: &Path, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The class of each folder: by name where all have one, else by order.
-fn places(folders: &[String], told: &[String]) -> Result<Vec<usize>> {
+/// The class of each folder: by name where all have one, else by order, and what is to be said of that.
+fn places(folders: &[String], told: &[String]) -> Result<(Vec<usize>, Option<String>)> {
     let classes = Classes::new(told);
-    let by_name: Result<Vec<usize>> = folders.iter().map(|name| classes.find(name)).collect();
-    match by_name {
-        Ok(places) => Ok(places),
-        Err(_) if folders.len() == told.len() => Ok((0..told.len()).collect()),
-        Err(error) => bail!(
-            "{} folders, but {} names of classes, and they do not fit by name either: {error:#}",
-            folders.len(),
-            told.len()
-        ),
+    let by_name: Vec<Result<usize>> = folders.iter().map(|name| classes.find(name)).collect();
+    let Some((odd, error)) =
+        by_name.iter().enumerate().find_map(|(at, r)| Some((at, r.as_ref().err()?)))
+    else {
+        return Ok((by_name.into_iter().collect::<Result<_>>()?, None));
+    };
+    ensure!(
+        folders.len() == told.len(),
+        "{} folders, but {} names of classes, and they do not fit by name either: {error:#}",
+        folders.len(),
+        told.len()
+    );
+    let moved =
+        by_name.iter().enumerate().find(|(at, r)| r.as_ref().is_ok_and(|place| place != at));
+    if let Some((at, _)) = moved {
+        bail!(
+            "folder {:?} has no class by its name ({error:#}), and the order cannot decide: the folder \
+             at the place of {:?} is {:?}; name folders and classes alike",
+            folders[odd],
+            told[at],
+            folders[at]
+        );
     }
+    let note = format!(
+        "folders are taken for classes in their order, {:?} for {:?}: not all are called as a class",
+        folders[odd], told[odd]
+    );
+    Ok(((0..told.len()).collect(), Some(note)))
 }
 
 fn pictures(root: &Path, class: &str) -> Result<Vec<(String, PathBuf)>> {

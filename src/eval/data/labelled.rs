@@ -38,8 +38,8 @@ pub struct LabelledConfig {
     pub data: PathBuf,
     /// What it is; unset: found out.
     pub format: Option<Format>,
-    /// What it is called in results; unset: as the published data set that its classes or templates
-    /// are named after, else as its file or folder.
+    /// What it is called in results; unset: as the published data set that its classes are named
+    /// after, else as its file or folder.
     pub name: Option<String>,
     /// Names of the classes, in the order of their numbers: a list, a text file with one a line, or
     /// the name of a published data set; unset: as the data say.
@@ -107,6 +107,8 @@ pub struct Labelled {
     pub templates: Vec<String>,
     /// Which number stands for the whole.
     pub metric: Metric,
+    /// What a reader of its scores should know about how it was read.
+    pub note: Option<String>,
     targets: Vec<usize>,
     pictures: Pictures,
 }
@@ -117,6 +119,7 @@ struct Found {
     targets: Vec<usize>,
     pictures: Pictures,
     templates: Option<Vec<String>>,
+    note: Option<String>,
 }
 
 impl LabelledConfig {
@@ -130,14 +133,30 @@ impl LabelledConfig {
         }
     }
 
-    /// The published data set that it is said to be.
-    fn published(&self, format: Format) -> Option<Published> {
-        let named =
-            [&self.classes, &self.templates].into_iter().flatten().find_map(Words::published);
-        let by_name = || templates::find(self.name.as_deref()?);
-        let by_format = || templates::find(cifar(format)?.name());
-        named.or_else(by_name).or_else(by_format)
+    /// The published data set with as many classes that it is, by what its classes or files are.
+    fn identity(&self, format: Format, classes: usize) -> Option<Published> {
+        fitting([self.by_classes(), by_files(format)], classes)
     }
+
+    /// The one whose sentences and metric it has, in whatever way it is named.
+    fn published(&self, format: Format, classes: usize) -> Option<Published> {
+        let by_templates = self.templates.as_ref().and_then(Words::published);
+        let by_name = self.name.as_deref().and_then(templates::find);
+        fitting([self.by_classes(), by_templates, by_name, by_files(format)], classes)
+    }
+
+    fn by_classes(&self) -> Option<Published> {
+        self.classes.as_ref().and_then(Words::published)
+    }
+}
+
+fn by_files(format: Format) -> Option<Published> {
+    templates::find(cifar(format)?.name())
+}
+
+/// The first with as many classes: a data set of the same name with others is another one.
+fn fitting<const N: usize>(sets: [Option<Published>; N], classes: usize) -> Option<Published> {
+    sets.into_iter().flatten().find(|set| set.classes.len() == classes)
 }
 
 impl Labelled {
@@ -183,23 +202,23 @@ fn open(config: &LabelledConfig) -> Result<Labelled> {
     let format = config.format.map_or_else(|| recognise(config), Ok)?;
     let has_rows = matches!(format, Format::Rows | Format::Webdataset);
     ensure!(has_rows || config.filter.is_none(), "there are no columns for a filter (where)");
-    let Found { classes, targets, pictures, templates } = match (format, cifar(format)) {
+    let Found { classes, targets, pictures, templates, note } = match (format, cifar(format)) {
         (Format::Folder, _) => of_folder(config, told)?,
         (Format::Webdataset, _) => of_tars(config, told)?,
         (_, Some(kind)) => of_cifar(config, kind, told)?,
         _ => of_rows(config, told)?,
     };
     ensure!(!targets.is_empty(), "there is no picture");
-    // A data set of the same name with other classes is another one.
-    let published = config.published(format).filter(|set| set.classes.len() == classes.len());
+    let published = config.published(format, classes.len());
     let told = config.templates.as_ref().map(|words| words.read(|p| p.templates)).transpose()?;
     let templates = told.or(templates).or_else(|| Some(published.as_ref()?.templates.clone()));
     let templates = sentences(templates.unwrap_or_else(|| vec![templates::PLAIN.to_owned()]))?;
-    let metric = config.metric.or_else(|| Some(published.as_ref()?.metric)).unwrap_or_default();
-    let name = config.name.clone().or_else(|| Some(published?.name));
+    let metric = config.metric.or_else(|| Some(published?.metric)).unwrap_or_default();
+    let name = config.name.clone();
+    let name = name.or_else(|| Some(config.identity(format, classes.len())?.name));
     let name = name.unwrap_or_else(|| stem(&config.data));
     let called = called(&classes, &config.called)?;
-    Ok(Labelled { name, classes, called, templates, metric, targets, pictures })
+    Ok(Labelled { name, classes, called, templates, metric, note, targets, pictures })
 }
 
 /// What each class is called: as told, else its name, of which underscores are read as spaces.
@@ -280,8 +299,8 @@ fn of_folder(config: &LabelledConfig, told: Option<Vec<String>>) -> Result<Found
         Some(split) => config.data.join(split),
         None => config.data.clone(),
     };
-    let Folders { classes, targets, files } = folder::list(&root, told)?;
-    Ok(Found { classes, targets, pictures: Pictures::of_files(files), templates: None })
+    let Folders { classes, targets, files, note } = folder::list(&root, told)?;
+    Ok(Found { classes, targets, pictures: Pictures::of_files(files), templates: None, note })
 }
 
 fn of_tars(config: &LabelledConfig, told: Option<Vec<String>>) -> Result<Found> {
@@ -305,7 +324,7 @@ fn of_cifar(config: &LabelledConfig, kind: Kind, told: Option<Vec<String>>) -> R
     let label = |(key, number): (&String, &usize)| (key.clone(), Some((*number).into()));
     let labels: Vec<_> = pictures.keys().iter().zip(&numbers).map(label).collect();
     let (classes, targets) = labels::numbered(&labels, Some(names))?;
-    Ok(Found { classes, targets, pictures, templates: None })
+    Ok(Found { classes, targets, pictures, templates: None, note: None })
 }
 
 fn of_rows(config: &LabelledConfig, told: Option<Vec<String>>) -> Result<Found> {
@@ -334,5 +353,5 @@ fn of_source(
     })?;
     ensure!(!labels.is_empty(), "no row counts");
     let (classes, targets) = labels::numbered(&labels, names)?;
-    Ok(Found { classes, targets, pictures: rows.pictures(kept), templates: None })
+    Ok(Found { classes, targets, pictures: rows.pictures(kept), templates: None, note: None })
 }

@@ -85,7 +85,7 @@ impl<'a> Classes<'a> {
         Classes { names, exact, loose }
     }
 
-    /// The class of this name; where none has exactly it, case and underscores do not count.
+    /// The class of this name; where none has exactly it, case and what stands for a space do not count.
     pub(super) fn find(&self, name: &str) -> Result<usize> {
         let places = self.exact.get(name).or_else(|| self.loose.get(&loosely(name)));
         match places.map(Vec::as_slice) {
@@ -97,7 +97,8 @@ impl<'a> Classes<'a> {
 }
 
 fn loosely(name: &str) -> String {
-    name.to_lowercase().replace(['_', '-'], " ")
+    // No folder has a slash in its name, so those of published classes are written otherwise.
+    name.to_lowercase().replace(['_', '-', '/'], " ")
 }
 
 /// Names for a message.

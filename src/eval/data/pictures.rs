@@ -1,5 +1,6 @@
 //! Where the pictures of a data set are, and reading them some at a time.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -67,6 +68,46 @@ impl Pictures {
     /// Their names, in order.
     pub fn keys(&self) -> &[String] {
         &self.keys
+    }
+
+    /// The name of a picture that `other` has too: the same row of a file, however the path to it is
+    /// spelled, or one of the same name in a file that both read.
+    pub fn shared_with<'a>(&'a self, other: &Pictures) -> Option<&'a str> {
+        let (files, other_files) = (self.files(), other.files());
+        let theirs = || other.keys.iter().zip(other.rows(&other_files));
+        let rows: HashSet<(&Path, u64)> = theirs().map(|(_, row)| row).collect();
+        let names: HashSet<(&Path, &str)> =
+            theirs().map(|(key, (file, _))| (file, key.as_str())).collect();
+        let mut mine = self.keys.iter().zip(self.rows(&files));
+        let is_shared =
+            |key: &str, row: (&Path, u64)| rows.contains(&row) || names.contains(&(row.0, key));
+        mine.find(|(key, row)| is_shared(key, *row)).map(|(key, _)| key.as_str())
+    }
+
+    /// The files that pictures are in, by their real paths, and how many rows each has.
+    fn files(&self) -> Vec<(PathBuf, u64)> {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        match &self.place {
+            Place::Files(files) => files.iter().map(|file| (real(file), 1)).collect(),
+            Place::Rows(source, _) => {
+                source.plan().files.iter().map(|file| (real(&file.path), file.rows)).collect()
+            }
+            Place::Cifar(cifar) => {
+                cifar.files().iter().map(|(path, records)| (real(path), *records)).collect()
+            }
+        }
+    }
+
+    /// The file and the row in it of each picture.
+    fn rows<'a>(&'a self, files: &'a [(PathBuf, u64)]) -> impl Iterator<Item = (&'a Path, u64)> {
+        let all = files.iter().flat_map(|(file, rows)| (0..*rows).map(move |row| (&**file, row)));
+        let mut wanted = match &self.place {
+            Place::Rows(_, rows) => Some(rows.iter().peekable()),
+            _ => None,
+        };
+        let mut is_wanted =
+            move |row| wanted.as_mut().is_none_or(|wanted| wanted.next_if_eq(&&row).is_some());
+        (0..).zip(all).filter_map(move |(row, place)| is_wanted(row).then_some(place))
     }
 
     /// All of them in order, `at_a_time` in memory (at least one).

@@ -24,6 +24,7 @@ use serde_json::json;
 use tempfile::tempdir;
 
 use super::*;
+use crate::eval::templates;
 use crate::sample::Picture;
 
 fn png(shade: u8) -> Vec<u8> {
@@ -138,8 +139,16 @@ fn told_names_are_found_by_name_or_else_taken_in_order() {
     let by_name = open(&["hot dog", "waffles", "apple pie"]).unwrap();
     assert_eq!(by_name.targets(), [2, 0]);
     assert_eq!(by_name.empty_classes(), ["waffles"]);
+    assert_eq!(by_name.note, None);
     let by_order = open(&["a pie", "a dog"]).unwrap();
     assert_eq!(by_order.targets(), [0, 1]);
+    assert!(by_order.note.unwrap().contains("\"Apple pie\" for \"a pie\""));
+    // The one name that fits stands where the order has another folder.
+    let error = format!("{:#}", open(&["hot dog", "a pie"]).err().unwrap());
+    assert!(error.contains("\"Apple pie\" has no class") && error.contains("alike"), "{error}");
+    // Here it stands where the order has it too.
+    let by_order = open(&["a pie", "hot dog"]).unwrap();
+    assert_eq!((by_order.targets(), by_order.note.is_some()), (&[0, 1][..], true));
     let error = format!("{:#}", open(&["a", "b", "c"]).err().unwrap());
     assert!(error.contains("2 folders, but 3 names") && error.contains("Apple pie"), "{error}");
     let named = LabelledConfig {
@@ -150,6 +159,46 @@ fn told_names_are_found_by_name_or_else_taken_in_order() {
     assert_eq!((published.classes.len(), published.name.as_str()), (101, "food101"));
     assert_eq!(published.templates, ["a photo of {}, a type of food."]);
     assert_eq!(published.classes[published.targets()[1]], "hot dog");
+}
+
+#[test]
+fn folders_with_numbers_are_in_the_order_of_the_numbers() {
+    let root = tempdir().unwrap();
+    for name in ["10", "9", "1"] {
+        put(&root.path().join(name).join("1.png"), &png(1));
+    }
+    let data = Labelled::open(&labelled(root.path())).unwrap();
+    assert_eq!(data.classes, ["1", "9", "10"]);
+    put(&root.path().join("x/1.png"), &png(1));
+    assert_eq!(Labelled::open(&labelled(root.path())).unwrap().classes, ["1", "10", "9", "x"]);
+}
+
+#[test]
+fn a_folder_cannot_have_the_slash_of_its_class() {
+    let root = tempdir().unwrap();
+    put(&root.path().join("Ram C-V Cargo Van/1.png"), &png(1));
+    put(&root.path().join("Acura RL/1.png"), &png(1));
+    let classes = list(&["Ram C/V Cargo Van", "Acura RL"]);
+    let data = Labelled::open(&LabelledConfig { classes, ..labelled(root.path()) }).unwrap();
+    assert_eq!((data.targets(), data.note.is_some()), (&[1, 0][..], false));
+}
+
+#[test]
+fn a_data_set_is_called_after_its_classes_and_not_after_its_templates() {
+    let root = tempdir().unwrap();
+    for class in templates::find("pets").unwrap().classes {
+        put(&root.path().join(class).join("1.png"), &png(1));
+    }
+    let named = |name: &str| Some(Words::Named(name.to_owned()));
+    let config = LabelledConfig { templates: named("pets"), ..labelled(root.path()) };
+    let data = Labelled::open(&config).unwrap();
+    assert_eq!((data.metric, data.name == "pets"), (Metric::MeanPerClass, false));
+    // Sentences of a data set with other classes take nothing from those of the classes.
+    let config = LabelledConfig { templates: named("imagenet"), classes: named("pets"), ..config };
+    let data = Labelled::open(&config).unwrap();
+    assert_eq!((data.metric, data.name.as_str()), (Metric::MeanPerClass, "pets"));
+    let config = LabelledConfig { classes: None, name: Some("pets".to_owned()), ..config };
+    assert_eq!(Labelled::open(&config).unwrap().metric, Metric::MeanPerClass);
 }
 
 #[test]
@@ -342,6 +391,53 @@ fn of_two_labels_of_cifar_100_the_fine_one_counts() {
     assert_eq!(data.targets(), [0, 99]);
     assert_eq!((data.classes[0].as_str(), data.classes[99].as_str()), ("apple", "worm"));
     assert_eq!(shown(data.pictures(), 1)[1].0, "train/1");
+}
+
+#[test]
+fn a_picture_is_the_same_however_its_path_is_spelled() {
+    let root = tempdir().unwrap();
+    let at = |path: &str| root.path().join(path);
+    let open = |config: &LabelledConfig| Labelled::open(config).unwrap();
+    let of = |path: &str, split: Option<&str>| {
+        open(&LabelledConfig { split: split.map(str::to_owned), ..labelled(&at(path)) })
+    };
+    let shared = |one: &Labelled, other: &Labelled| {
+        one.pictures().shared_with(other.pictures()).map(str::to_owned)
+    };
+
+    for part in ["folders/test", "folders/train"] {
+        put(&at(part).join("good/1.png"), &png(1));
+    }
+    let (test, train) = (of("folders", Some("test")), of("folders", Some("train")));
+    assert_eq!(shared(&test, &train), None);
+    assert_eq!(shared(&test, &of("folders/train/../test", None)).unwrap(), "good/1.png");
+
+    // Keys of rows without a name are made of the path as it is spelled.
+    let columns = vec![("image", images(&[1, 2, 3])), ("label", words(&["a", "b", "a"]))];
+    parquet(&at("set/a.parquet"), columns, None);
+    let some = |path: &str, filter: &str| {
+        open(&LabelledConfig { filter: Some(filter.to_owned()), ..labelled(&at(path)) })
+    };
+    let (a, b) = (some("set/a.parquet", "label == 'a'"), some("set", "label == 'b'"));
+    assert_eq!(shared(&a, &b), None);
+    assert!(shared(&b, &of("set/../set/a.parquet", None)).is_some());
+    // Rows of one name are one picture.
+    let columns = vec![
+        ("image", images(&[1, 2])),
+        ("key", words(&["x", "x"])),
+        ("label", words(&["a", "b"])),
+    ];
+    parquet(&at("keys.parquet"), columns, None);
+    let (a, b) = (some("keys.parquet", "label == 'a'"), some("keys.parquet", "label == 'b'"));
+    assert_eq!(shared(&a, &b).unwrap(), "x");
+
+    for file in ["cifar/test_batch.bin", "cifar/data_batch_1.bin"] {
+        put(&at(file), &cifar([&[9], &[3]]));
+    }
+    (2..=5).for_each(|n| put(&at(&format!("cifar/data_batch_{n}.bin")), &cifar([&[9], &[3]])));
+    put(&at("cifar/batches.meta.txt"), b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+    assert_eq!(shared(&of("cifar", None), &of("cifar", Some("train"))), None);
+    assert_eq!(shared(&of("cifar", None), &of("cifar", Some("test"))).unwrap(), "test_batch/0");
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub fn markdown(comparison: &Comparison) -> String {
             None => "–".to_owned(),
         });
         let chance = row.chance.map_or(String::new(), percent);
-        let head = [cell(&row.dataset), row.task.words().to_owned(), row.words(), chance];
+        let head = [escaped(&row.dataset), row.task.words().to_owned(), row.words(), chance];
         let cells: Vec<String> = head.into_iter().chain(cells).collect();
         lines.push(format!("| {} |", cells.join(" | ")));
     }
@@ -215,12 +215,20 @@ fn fact(score: &Score) -> Option<Fact> {
 }
 
 fn models(comparison: &Comparison) -> Vec<String> {
-    comparison.models.iter().map(|model| cell(model)).collect()
+    comparison.models.iter().map(|model| escaped(model)).collect()
 }
 
-/// A text in a cell of Markdown.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+/// Names of files and classes are somebody's text and no Markdown.
+pub(in crate::eval) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' => out.extend(['\\', c]),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A cell in words: the value and its interval.
@@ -292,9 +300,9 @@ mod tests {
 
     #[test]
     fn a_table_in_markdown() {
-        let scores = [score("a", "x|y", 0.5), score("b", "x|y", 0.25), score("b", "z", 1.0)];
+        let scores = [score("a", "x|y", 0.5), score("b_*", "x|y", 0.25), score("b_*", "z", 1.0)];
         let text = markdown(&Comparison::of(&scores).unwrap());
-        let wanted = "| data | task | metric | chance | a | b |\n\
+        let wanted = "| data | task | metric | chance | a | b\\_\\* |\n\
                       |---|---|---|---:|---:|---:|\n\
                       | x\\|y | zero-shot | top-1 |  | 50.0 | 25.0 |\n\
                       | z | zero-shot | top-1 |  | – | 100.0 |\n";

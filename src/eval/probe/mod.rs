@@ -1,10 +1,12 @@
 //! Linear probe: how far one linear layer gets on frozen features.
 //!
-//! The protocol of CLIP (Radford et al. 2021, appendix A.3): multinomial logistic regression by L-BFGS
-//! with at most 1000 steps; the strength of the regulariser is searched between 1e-6 and 1e6, first at
-//! every second power of ten, then around the best at ever smaller distances down to eight values a
-//! power of ten; the classifier that is judged is fitted anew to training and validation pictures
-//! together.
+//! The search is that of CLIP (Radford et al. 2021, appendix A.3): multinomial logistic regression by
+//! L-BFGS with at most 1000 steps; the strength of the regulariser is searched between 1e-6 and 1e6,
+//! first at every second power of ten, then around the best at ever smaller distances down to eight
+//! values a power of ten; the classifier that is judged is fitted anew to training and validation
+//! pictures together. The features are others: CLIP takes those before the projection into the space
+//! of texts as they are, here they are embeddings after it, of length 1, so numbers are not those of
+//! CLIP's table.
 
 mod lbfgs;
 mod logistic;

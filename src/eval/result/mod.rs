@@ -6,6 +6,7 @@
 
 mod answers;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -101,7 +102,8 @@ pub struct Details {
     /// What guessing would score on the headline; absent where that is not simple.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chance: Option<f64>,
-    /// 95 % intervals of the metrics.
+    /// 95 % intervals of the metrics. Texts of one picture count as if they were of different ones, so
+    /// that of a text's search for its picture is too narrow where pictures have several.
     pub intervals: BTreeMap<String, Interval>,
     /// How these were made.
     pub bootstrap: bootstrap::Config,
@@ -186,7 +188,7 @@ impl Score {
     pub fn read(path: &Path) -> Result<Score> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&text)
+        serde_json::from_str(&without_nan(&text))
             .with_context(|| format!("{} is no result of an evaluation", path.display()))
     }
 
@@ -272,6 +274,35 @@ fn asked(metric: &str) -> &str {
     }
 }
 
+/// What Python's `json` writes for numbers that are none, and no other parser reads.
+const NO_NUMBERS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+
+/// The same JSON with `null` for what is no number: CLIP_benchmark has such where classes are fewer
+/// than five.
+fn without_nan(text: &str) -> Cow<'_, str> {
+    if !NO_NUMBERS.iter().any(|word| text.contains(word)) {
+        return Cow::Borrowed(text);
+    }
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    while let Some(c) = rest.chars().next() {
+        if let (false, Some(after)) = (is_quoted, after_no_number(rest)) {
+            out.push_str("null");
+            rest = after;
+            continue;
+        }
+        is_quoted ^= c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    Cow::Owned(out)
+}
+
+fn after_no_number(text: &str) -> Option<&str> {
+    NO_NUMBERS.iter().find_map(|word| text.strip_prefix(word))
+}
+
 /// The metrics that are numbers: CLIP_benchmark has settings and tables of text among them.
 fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
     let all: BTreeMap<String, Value> = BTreeMap::deserialize(from)?;
@@ -350,6 +381,20 @@ mod tests {
         let theirs: Score = serde_json::from_str(json).unwrap();
         assert_eq!((theirs.task, theirs.metrics["lp_acc1"]), (Task::LinearProbe, 0.9));
         assert_eq!(theirs.values("lp_acc1"), None);
+    }
+
+    #[test]
+    fn what_is_no_number_in_python_is_no_metric() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("theirs.json");
+        let json = r#"{"dataset": "the \"NaN\" set", "model": "NaN", "pretrained": "\\", "task":
+            "zeroshot_classification", "metrics": {"acc1": 0.9, "acc5": NaN, "a": Infinity,
+            "b":-Infinity}, "language": "en", "more": [NaN, "Infinity"]}"#;
+        std::fs::write(&path, json).unwrap();
+        let theirs = Score::read(&path).unwrap();
+        assert_eq!((theirs.dataset.as_str(), theirs.model.as_str()), ("the \"NaN\" set", "NaN"));
+        assert_eq!(theirs.pretrained, "\\");
+        assert_eq!(theirs.metrics, BTreeMap::from([("acc1".to_owned(), 0.9)]));
     }
 
     #[test]

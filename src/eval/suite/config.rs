@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,8 +30,9 @@ pub struct Suite {
     pub labelled: Vec<LabelledTasks>,
     /// Pictures with texts: retrieval.
     pub captioned: Vec<CaptionedConfig>,
-    /// What becomes of logits before they are compared: `exact`, or `reference` for numbers that can
-    /// be compared with published ones.
+    /// What becomes of logits of zero-shot before they are compared: `exact`, or `reference` for numbers
+    /// that can be compared with published ones. Those of ImageNet cannot be, for which the released
+    /// script has another transform and a padded count; those of retrieval need its `prefix`.
     pub rounding: Rounding,
     /// How intervals are made.
     pub bootstrap: bootstrap::Config,
@@ -150,16 +152,39 @@ impl Suite {
         );
         let mut names: Vec<String> = self.checkpoint.iter().map(Checkpoint::name).collect();
         names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
-        ensure!(twice.is_none(), "two checkpoints are called {}; give one a name", names[0]);
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("two checkpoints are called {}; give one a name", twice[0]);
+        }
         ensure!(self.bootstrap.resamples >= 100, "bootstrap.resamples is below 100");
         for entry in &self.labelled {
             let (share, data) = (entry.probe.share, entry.data.data.display());
             ensure!((0.1..=0.9).contains(&share), "{data}: probe.share is {share}; 0.1 to 0.9");
+            ensure!(
+                !entry.tasks.is_empty(),
+                "{data}: tasks is empty; there are zero_shot, linear_probe"
+            );
+            let mut tasks = entry.tasks.clone();
+            tasks.sort_unstable();
+            let is_repeated = tasks.windows(2).any(|pair| pair[0] == pair[1]);
+            ensure!(!is_repeated, "{data}: a task stands in tasks twice");
             let wrong = entry.tasks.contains(&Task::Retrieval);
             ensure!(!wrong, "{data}: retrieval needs pictures with texts: [[captioned]]");
         }
         Ok(())
+    }
+
+    /// The same with the real paths of data, so that it does not matter from where they are named.
+    pub(super) fn absolute(mut self) -> Suite {
+        for entry in &mut self.labelled {
+            real(&mut entry.data.data);
+            let parts = [&mut entry.probe.train, &mut entry.probe.validation];
+            parts.into_iter().flatten().flat_map(|part| &mut part.data).for_each(real);
+        }
+        for entry in &mut self.captioned {
+            real(&mut entry.data);
+            entry.images.iter_mut().for_each(real);
+        }
+        self
     }
 
     fn beside(self, folder: &Path) -> Suite {
@@ -169,6 +194,13 @@ impl Suite {
             captioned: self.captioned.into_iter().map(|entry| entry.beside(folder)).collect(),
             ..self
         }
+    }
+}
+
+/// What is not there keeps its path, and is told by it.
+fn real(path: &mut PathBuf) {
+    if let Ok(real) = path.canonicalize() {
+        *path = real;
     }
 }
 
@@ -328,10 +360,13 @@ mod tests {
         assert!(Suite::default().check().is_err());
         let mut suite = read(TOML).unwrap();
         suite.checkpoint[1].name = Some("a".to_owned());
-        assert!(suite.check().unwrap_err().to_string().contains("called a"));
+        suite.checkpoint.push(Checkpoint { name: Some("0".to_owned()), ..Checkpoint::default() });
+        assert!(suite.check().unwrap_err().to_string().contains("called a;"));
         suite.checkpoint[1].name = None;
-        suite.labelled[0].tasks = vec![Task::Retrieval];
-        assert!(suite.check().is_err());
+        for tasks in [&[][..], &[Task::Retrieval], &[Task::LinearProbe, Task::LinearProbe]] {
+            suite.labelled[0].tasks = tasks.to_vec();
+            assert!(suite.check().unwrap_err().to_string().contains("set: "), "{tasks:?}");
+        }
         assert!(suite.checkpoint[0].clip().is_ok());
         suite.checkpoint[0].model_config = None;
         assert!(suite.checkpoint[0].clip().is_err());

@@ -2,14 +2,16 @@
 //!
 //! Pictures are embedded once for a checkpoint and a data set, whatever is done with them. A
 //! combination whose file is there, made of the same things, is not made again, so that the same
-//! command continues what was stopped; data are told apart by their settings, not by their bytes. What
-//! fails is named at the end and takes nothing else with it.
+//! command continues what was stopped; data count by their settings and their answers, pictures by
+//! their names and not by their bytes. What fails is named at the end and takes nothing else with it.
 
 mod config;
 mod fingerprint;
+mod names;
 mod opened;
 mod work;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -31,12 +33,16 @@ pub use config::LabelledTasks;
 pub use config::PartConfig;
 pub use config::ProbeConfig;
 pub use config::Suite;
+pub use names::file_name;
+pub use names::told_apart;
 
 /// What is told while a suite is worked on.
 #[derive(Debug)]
 pub enum Told<'a> {
     /// A combination has its file already.
     Kept(&'a Score),
+    /// What is to be known about how a data set was read.
+    Note(&'a str),
     /// So many pictures or texts are going to be embedded.
     Started {
         /// Checkpoint and data set.
@@ -88,14 +94,12 @@ struct Job {
 /// is in the outcome.
 pub fn run(suite: &Suite, folder: &Path, tell: &dyn Fn(Told)) -> Result<Ended> {
     suite.check()?;
+    let suite = &suite.clone().absolute();
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut ended = Ended::default();
     let data = open_all(suite, tell, &mut ended);
-    let mut names: Vec<&str> = data.iter().map(|data| data.name()).collect();
-    names.sort_unstable();
-    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-    ensure!(twice.is_none(), "two data sets are called {}; give one a name", twice.unwrap_or(""));
+    ensure_files_differ(suite, &data)?;
     for checkpoint in &suite.checkpoint {
         if let Err(why) = score(suite, checkpoint, &data, folder, tell, &mut ended) {
             ended.fail(checkpoint.name(), why, tell);
@@ -111,11 +115,41 @@ fn open_all<'a>(suite: &'a Suite, tell: &dyn Fn(Told), ended: &mut Ended) -> Vec
     let mut data = Vec::new();
     for (path, opened) in labelled.chain(captioned) {
         match opened {
-            Ok(opened) => data.push(opened),
+            Ok(opened) => {
+                if let Some(note) = opened.note() {
+                    tell(Told::Note(&note));
+                }
+                data.push(opened);
+            }
             Err(why) => ended.fail(path.display().to_string(), why, tell),
         }
     }
+    opened::tell_apart(&mut data);
     data
+}
+
+/// Before the long work: a file that two results share would be made anew with every run.
+fn ensure_files_differ(suite: &Suite, data: &[Data]) -> Result<()> {
+    let (mut asked, mut files) = (HashSet::new(), HashSet::new());
+    for (data, &task) in data.iter().flat_map(|data| data.tasks().iter().map(move |t| (data, t))) {
+        let name = data.name();
+        let is_new = asked.insert((name, task));
+        ensure!(is_new, "two data sets for {} are called {name}; give one a name", task.words());
+        for checkpoint in &suite.checkpoint {
+            let file = result_file(data, checkpoint, task);
+            // Some file systems take large letters for small ones.
+            ensure!(
+                files.insert(file.to_lowercase()),
+                "two results would be in {file}; give a data set or a checkpoint another name"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn result_file(data: &Data, checkpoint: &Checkpoint, task: Task) -> String {
+    let name = format!("{}_{}_{}", data.name(), checkpoint.name(), task.name());
+    format!("{}.json", file_name(&name))
 }
 
 /// All tasks of one checkpoint. It is loaded when the first of them is missing.
@@ -133,9 +167,8 @@ fn score(
     for data in data {
         let mut missing = Vec::new();
         for &task in data.tasks() {
-            let fingerprint = fingerprint(&weights, suite, data, task)?;
-            let file = format!("{}_{name}_{}", data.name(), task.name());
-            let file = folder.join(format!("{}.json", file_name(&file)));
+            let fingerprint = fingerprint(&weights, suite, data, task);
+            let file = folder.join(result_file(data, checkpoint, task));
             match Score::read(&file).ok().filter(|score| score.is_of(&fingerprint)) {
                 Some(score) => ended.keep(score, tell),
                 None => missing.push(Job { task, file, fingerprint }),
@@ -208,10 +241,4 @@ impl Ended {
         tell(Told::Failed(&failure));
         self.failures.push(failure);
     }
-}
-
-/// A file name of a name: what some file system could take amiss becomes a dash.
-pub fn file_name(name: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    name.chars().map(plain).collect()
 }

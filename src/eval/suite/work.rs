@@ -95,11 +95,9 @@ impl<'a> Work<'a> {
 
     fn probe(&self, job: &Job, parts: &Parts, features: &Features) -> Result<(Metrics, Details)> {
         let (classes, metric) = (parts.judged.classes.len(), parts.judged.metric);
-        let Divided { train, validation, test, rows } = self.divided(parts, features)?;
+        let Divided { train, validation, test, rows, unreadable } =
+            self.divided(parts, features)?;
         let found = probe::score(&train, &validation, &test, classes, metric)?;
-        // Pictures that cannot be read are wrong where they have a part of their own. Where parts are
-        // drawn, none of the three has them.
-        let unreadable = if parts.train.is_some() { features.unreadable.as_slice() } else { &[] };
         let mut ranks = found.ranks;
         ranks.extend(unreadable.iter().map(|_| usize::MAX));
         let mut targets = test.targets;
@@ -116,12 +114,17 @@ impl<'a> Work<'a> {
             choice: found.choice,
         };
         let details = Details { probe: Some(probe), ..details };
-        Ok((metrics, details.without(&features.unreadable)))
+        Ok((metrics, details.without(&unreadable)))
     }
 
     /// Features in their three parts: those that are named, else drawn.
     fn divided(&self, parts: &Parts, features: &Features) -> Result<Divided> {
-        let all: Vec<usize> = (0..features.targets.len()).collect();
+        // Pictures that cannot be read are drawn too, behind the others: those to be judged are wrong.
+        let readable = features.targets.len();
+        let without_features = features.unreadable.iter().map(|unreadable| unreadable.target);
+        let targets: Vec<usize> =
+            features.targets.iter().copied().chain(without_features).collect();
+        let all: Vec<usize> = (0..targets.len()).collect();
         let settings = &parts.settings.probe;
         let draw = |targets: &[usize], rows: &[usize]| {
             probe::stratified(targets, rows, settings.share, settings.seed)
@@ -129,13 +132,18 @@ impl<'a> Work<'a> {
         let other = |data: &Labelled, which: &str| {
             features_of(self.embedder, data, &format!("{} · {which}", self.what), self.tell)
         };
-        let (learn, rows, test) = match &parts.train {
-            Some(train) => (Some(other(train, "train")?), all.clone(), all),
+        let (learn, mut rows, test) = match &parts.train {
+            Some(train) => (Some(other(train, "train")?), Vec::new(), all),
             None => {
-                let (learn, test) = draw(&features.targets, &all);
+                let (learn, test) = draw(&targets, &all);
                 (None, learn, test)
             }
         };
+        rows.retain(|&row| row < readable);
+        let (test, unreadable): (Vec<usize>, Vec<usize>) =
+            test.into_iter().partition(|&row| row < readable);
+        let unreadable =
+            unreadable.into_iter().map(|row| features.unreadable[row - readable].clone());
         let (source, rows) = match &learn {
             Some(learn) => (learn, (0..learn.targets.len()).collect()),
             None => (features, rows),
@@ -152,7 +160,8 @@ impl<'a> Work<'a> {
                 (of(source, &train)?, of(source, &validation)?)
             }
         };
-        Ok(Divided { train, validation, test: of(features, &test)?, rows: test })
+        let unreadable = unreadable.collect();
+        Ok(Divided { train, validation, test: of(features, &test)?, rows: test, unreadable })
     }
 
     fn retrieval(&self, job: &Job, data: &Captioned) -> Result<(Metrics, Details)> {
@@ -220,12 +229,15 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The parts of a linear probe; `rows` are those of the test part among the features that are judged.
+/// The parts of a linear probe.
 struct Divided {
     train: Part,
     validation: Part,
     test: Part,
+    /// The rows of the test part among the features that are judged.
     rows: Vec<usize>,
+    /// The pictures of the test part that have no features.
+    unreadable: Vec<Unreadable>,
 }
 
 impl Details {

@@ -1,8 +1,8 @@
 //! Published class names and sentences of the data sets that CLIP models are compared on, by name.
 //!
 //! `published/` holds them as they stand in other people's packages (`ORIGIN.md`); nothing is written
-//! from memory. Class names are in the order in which the data sets number their classes, which is
-//! that of their sorted folders.
+//! from memory. Class names are in the order in which the data sets number their classes, which need not
+//! be that of folders sorted by their names.
 
 use serde::Deserialize;
 
