@@ -89,7 +89,7 @@ impl Table {
         let rows = [plain("rows trained on".to_owned()), plain(String::new())].into_iter();
         let rows = rows.chain(self.rows.iter().map(|rows| plain(rows.to_string()))).collect();
         let number = |number: &Number| {
-            let chance = number.chance.map_or(String::new(), |chance| percent(chance));
+            let chance = number.chance.map_or(String::new(), percent);
             let head = [plain(number.name.clone()), plain(chance)].into_iter();
             let cell = |(estimate, difference): (&Option<Estimate>, &Option<Estimate>)| {
                 let text = estimate.map_or("-".to_owned(), |estimate| written(&estimate));
