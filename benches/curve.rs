@@ -1,13 +1,14 @@
 //! The loss over the first steps of a fixed task, for comparison with its PyTorch twin.
 //!
-//! `cargo bench --bench curve -- FOLDER [STEPS] [f64|f32] [RATE]` writes the task into the folder (`task.json`,
+//! `cargo bench --bench curve -- FOLDER [STEPS] [f64|f32] [RATE] [START]` writes the task into the folder (`task.json`,
 //! `config.json`, `weights.safetensors`, `batches.safetensors`: the 64 pictures of examples/demo with
 //! their texts, in four batches) and prints a line of JSON for each step. `benches/curve.sh` runs the
 //! twin on the same files and compares.
 //!
-//! Why f64 and a tenth of the recipe's rate: such a training is chaotic. At 1e-3 the two programs agree to
-//! the last digit of f64 in the first steps and are twice as far apart after each (1e-10 after 25, 1e-3
-//! after 47); f32 begins at 1e-7.
+//! From initial weights such a training is chaotic: gradients have norms of thousands, and whatever the
+//! two programs are apart doubles with each step. At 1e-3 they agree to the last digit of f64 at first, to
+//! 1e-10 after 25 steps and to 1e-3 after 47, and then go their own ways, as either does when a sum is added
+//! up in another order. From START, a training's folder, the 200 steps can be compared.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,6 +22,7 @@ use recaption::clip_tokenizer::Tokenizer;
 use recaption::decode::ClipTransform;
 use recaption::decode::Limits;
 use recaption::model::Config;
+use recaption::model::checkpoint;
 use recaption::model::init;
 use recaption::sample::Picture;
 use recaption::source;
@@ -46,7 +48,10 @@ fn main() -> Result<()> {
     let dtype = if arguments.get(2).is_some_and(|d| d == "f32") { DType::F32 } else { DType::F64 };
     let max_lr: f64 = arguments.get(3).map_or(Ok(1e-4), |rate| rate.parse())?;
     let config = Config::preset("tiny")?;
-    let weights = init::initial(&config, 1)?;
+    let weights = match arguments.get(4) {
+        Some(start) => checkpoint::read(&checkpoint::locate(Path::new(start))?.weights)?,
+        None => init::initial(&config, 1)?,
+    };
     let batches = batches(&config)?;
     let schedule = OneCycle { max_lr, total_steps: steps, pct_start: PCT_START };
     write(Path::new(folder), &config, &weights, &batches, &schedule)?;
