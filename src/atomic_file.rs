@@ -127,7 +127,7 @@ impl AtomicFolder {
         Ok(AtomicFolder { temporary, target: target.to_owned() })
     }
 
-    /// Where its files are to be written, by [`write`] or [`AtomicFile`], which sync them.
+    /// Where its files are to be written, by [`write()`] or [`AtomicFile`], which sync them.
     pub fn path(&self) -> &Path {
         &self.temporary
     }

@@ -2,7 +2,7 @@
 //! and one table of what each makes of it, with intervals over the seeds.
 //!
 //! Every arm sees the rows that have all texts the arms draw from, so that the words alone differ; an arm
-//! of another run may have a few other rows, which the table says. Each training is a folder of its own ([`train`](crate::train)), each score a file
+//! of another run may have a few other rows, which the table says. Each training is a folder of its own ([`train`]), each score a file
 //! ([`eval::suite`](crate::eval::suite)): the same command goes on where it was stopped.
 
 mod interval;

@@ -37,7 +37,7 @@ pub(super) struct Ablate {
     /// arms.
     #[arg(long, value_name = "RUN")]
     without_tags: Option<String>,
-    /// Other arms than raw, synthetic, generated and mixed: a TOML file with [[arm]] sections of name,
+    /// Other arms than raw, synthetic, generated and mixed: a TOML file with `[[arm]]` sections of name,
     /// texts and inputs.
     #[arg(long, value_name = "FILE", conflicts_with = "without_tags")]
     arms: Option<PathBuf>,
