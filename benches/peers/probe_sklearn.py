@@ -1,6 +1,6 @@
 """The peer of our linear probe: what a fit takes scikit-learn on the features of
 
-    cargo test --release --lib the_time_of_a_probe -- --ignored --nocapture
+    cargo bench --bench probe
 
 
     probe_sklearn.py [SAMPLES] [WIDTH] [CLASSES] [C] [THREADS]

@@ -244,44 +244,6 @@ mod tests {
         assert_eq!(again, probed);
     }
 
-    /// Beside `benches/peers/probe_sklearn.py`, which makes the same features.
-    #[test]
-    #[ignore = "a measurement"]
-    fn the_time_of_a_probe() {
-        let (n, width, classes, c) = (8_000, 256, 30, 0.316);
-        let noise = |count: usize, mut state: u32| -> Vec<f32> {
-            let mut next = || {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            };
-            (0..count).map(|_| next()).collect()
-        };
-        let (centres, mut values) = (noise(classes * width, 1), noise(n * width, 2));
-        let targets: Vec<usize> = (0..n).map(|row| row % classes).collect();
-        for (row, &target) in values.chunks_mut(width).zip(&targets) {
-            let centre = &centres[target * width..][..width];
-            row.iter_mut()
-                .zip(centre)
-                .for_each(|(value, centre)| *value = centre + 3.0 * *value + 1.0);
-            let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
-            row.iter_mut().for_each(|value| *value /= length);
-        }
-        let features = Tensor::from_vec(values, (n, width), &Device::Cpu).unwrap();
-        let started = std::time::Instant::now();
-        let fit = Logistic::fit(&features, &targets, classes, c, None).unwrap();
-        let seconds = started.elapsed().as_secs_f64();
-        println!("fit: {seconds:.3} s, {} steps, objective {}", fit.steps, fit.objective);
-        let rows: Vec<usize> = (0..n).collect();
-        let (learn, test) = stratified(&targets, &rows, 0.8, 0);
-        let (train, validation) = stratified(&targets, &learn, 0.8, 0);
-        let part = |rows: &[usize]| Part::of(&features, &targets, rows).unwrap();
-        let parts = (part(&train), part(&validation), part(&test));
-        let started = std::time::Instant::now();
-        let probed = score(&parts.0, &parts.1, &parts.2, classes, Metric::Top1).unwrap();
-        let seconds = started.elapsed().as_secs_f64();
-        println!("sweep and fit: {seconds:.1} s, C = {}", probed.choice.c);
-    }
-
     #[test]
     fn the_search_finds_what_trying_all_values_does() {
         for summit in [0, 3, 31, 48, 77, 95, 96] {
