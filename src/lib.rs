@@ -1,7 +1,8 @@
 //! From crawled image-text data to training-ready parquet.
 //!
 //! The stations of a row, in order: [`source`], [`decode`], [`perceive`], [`describe`], [`shard`];
-//! [`pipeline`] joins them. `ARCHITECTURE.md` says what may import what.
+//! [`pipeline`] joins them. What came out is trained on and scored by [`train`], [`eval`] and
+//! [`ablate`]. `ARCHITECTURE.md` says what may import what.
 #![warn(missing_docs, unreachable_pub, clippy::dbg_macro, clippy::todo)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
