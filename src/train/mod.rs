@@ -142,8 +142,9 @@ pub fn run(
         false => None,
     };
     let schedule = schedule(config, &dataset)?;
-    claim(folder, config, &start, &dataset, &schedule)?;
-    let teacher = Teacher::open(folder, config, &dataset, &mut |done, of| {
+    let teacher = Teacher::hash(config)?;
+    claim(folder, config, &start, &dataset, &schedule, teacher.as_deref())?;
+    let teacher = Teacher::open(folder, config, teacher, &dataset, &mut |done, of| {
         watch(Event::Teaching(done, of));
     })?;
     let from = from(folder, config, &start, teacher.as_ref())?;
@@ -221,6 +222,7 @@ fn claim(
     start: &Start,
     dataset: &Dataset,
     schedule: &OneCycle,
+    teacher: Option<&str>,
 ) -> Result<()> {
     let sizes = serde_json::to_value(&start.config)?;
     let tokenizer = config.model.tokenizer.as_deref().map(atomic_file::sha256_file).transpose()?;
@@ -229,7 +231,7 @@ fn claim(
         "config": config.identity()?,
         "sizes": sizes,
         "start": start.label,
-        "teacher": Teacher::hash(config)?,
+        "teacher": teacher,
         "tokenizer": tokenizer,
         "data": dataset.fingerprint(),
     });

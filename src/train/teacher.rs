@@ -47,7 +47,7 @@ pub(super) struct Teacher {
 }
 
 impl Teacher {
-    /// The teacher that the settings name, if any. Where the folder does not have its answers yet it
+    /// The teacher that the settings name, if any, with its [`Teacher::hash`]. Where the folder does not have its answers yet it
     /// looks at all rows first; `progress` hears how many of how many.
     ///
     /// # Errors
@@ -55,10 +55,11 @@ impl Teacher {
     pub(super) fn open(
         run: &Path,
         config: &Config,
+        hash: Option<String>,
         dataset: &Dataset,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Option<Teacher>> {
-        let Some(named) = &config.teacher.checkpoint else { return Ok(None) };
+        let (Some(named), Some(hash)) = (&config.teacher.checkpoint, hash) else { return Ok(None) };
         let located = checkpoint::locate(named)?;
         let sizes = match &located.config {
             Some(beside) => model::Config::find(&beside.display().to_string())?,
@@ -67,7 +68,6 @@ impl Teacher {
         let device = model::device(&config.run.device)?;
         let model = checkpoint::load(&located.weights, &sizes, DType::F32, &device)
             .context("the teacher cannot be used")?;
-        let hash = atomic_file::sha256_file(&located.weights)?;
         let folder = run.join(format!("teacher-{}", &hash[..8]));
         if !folder.is_dir() {
             let filling = AtomicFolder::create(&folder)?;
