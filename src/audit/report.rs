@@ -8,22 +8,16 @@ use std::sync::LazyLock;
 
 use anyhow::Context;
 use anyhow::Result;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use minijinja::AutoEscape;
 use minijinja::Environment;
-use minijinja::UndefinedBehavior;
 use minijinja::Value;
 use minijinja::context;
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use serde::Serialize;
-use sha2::Digest;
-use sha2::Sha256;
 
 use crate::audit::layout;
 use crate::audit::layout::Layout;
 use crate::audit::tally::Summary;
+use crate::page;
 use crate::sample::Tag;
 use crate::sample::WordOrigin;
 
@@ -119,7 +113,7 @@ pub struct Row {
 /// Writes the page.
 pub fn render(report: &Report) -> Result<String> {
     let template = ENVIRONMENT.get_template(PAGE).context("the report's template is damaged")?;
-    let style_hash = BASE64.encode(Sha256::digest(STYLE));
+    let style_hash = page::hash_of_style(STYLE);
     template
         .render(context! {
             report => Value::from(Serde(report)),
@@ -134,12 +128,7 @@ const PAGE: &str = "report.html";
 const STYLE: &str = include_str!("report.css");
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    // A misspelt name is an error here, not an empty place in somebody's report.
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.expect("the usual delimiters are valid"));
+    let mut environment = page::environment();
     environment.add_filter("thousands", layout::thousands);
     environment.add_filter("percent", layout::percent);
     environment
@@ -151,6 +140,11 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use sha2::Digest;
+    use sha2::Sha256;
 
     use super::*;
     use crate::audit::Config;

@@ -15,6 +15,7 @@ use minijinja::Environment;
 use minijinja::UndefinedBehavior;
 use minijinja::Value;
 use minijinja::context;
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use serde::Serialize;
 use sha2::Digest;
@@ -84,21 +85,35 @@ impl From<String> for Cell {
 /// None in practice: the template is tested.
 pub fn render(page: &Page) -> Result<String> {
     let template = ENVIRONMENT.get_template(NAME).context("the page's template is damaged")?;
-    let style_hash = BASE64.encode(Sha256::digest(STYLE));
+    let style_hash = hash_of_style(STYLE);
     let page = Value::from(Serde(page));
     template
         .render(context! { page, style => STYLE, style_hash })
         .context("cannot lay out the page")
 }
 
-const NAME: &str = "page.html";
-const STYLE: &str = include_str!("page.css");
-
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+/// Where templates of pages live, here and in other modules: everything is escaped, lines of statements
+/// leave no trace.
+pub fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     // A misspelt name is an error here, not an empty place in somebody's page.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the usual delimiters are valid"));
+    environment
+}
+
+/// What a content security policy calls a style that it allows, after `sha256-`.
+pub fn hash_of_style(style: &str) -> String {
+    BASE64.encode(Sha256::digest(style))
+}
+
+const NAME: &str = "page.html";
+const STYLE: &str = include_str!("page.css");
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = environment();
     environment
         .add_template(NAME, include_str!("page.html"))
         .expect("the tests render this template");

@@ -7,18 +7,11 @@ use std::sync::LazyLock;
 
 use anyhow::Context;
 use anyhow::Result;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use minijinja::AutoEscape;
 use minijinja::Environment;
-use minijinja::UndefinedBehavior;
 use minijinja::Value;
 use minijinja::context;
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use serde::Serialize;
-use sha2::Digest;
-use sha2::Sha256;
 
 use crate::atomic_file;
 use crate::chart;
@@ -31,6 +24,7 @@ use crate::eval::compare::Comparison;
 use crate::eval::compare::Row;
 use crate::eval::result::Score;
 use crate::eval::result::Task;
+use crate::page;
 
 /// Writes `results.md` and `results.html` into a folder; the path of the page.
 ///
@@ -82,16 +76,16 @@ pub fn html(title: &str, scores: &[Score], comparison: &Comparison) -> Result<St
         .filter_map(|task| section(comparison, task))
         .collect();
     let facts: Vec<Fact> = scores.iter().filter_map(fact).collect();
-    let page = template.render(context! {
+    let rendered = template.render(context! {
         title,
         note => NOTE,
         models => &comparison.models,
         tasks => Value::from(Serde(tasks)),
         facts => Value::from(Serde(facts)),
         style => STYLE,
-        style_hash => BASE64.encode(Sha256::digest(STYLE)),
+        style_hash => page::hash_of_style(STYLE),
     });
-    page.context("cannot lay out the results")
+    rendered.context("cannot lay out the results")
 }
 
 /// A task on the page.
@@ -269,11 +263,7 @@ const PAGE: &str = "results.html";
 const STYLE: &str = concat!(include_str!("../../audit/report.css"), include_str!("results.css"));
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.expect("the usual delimiters are valid"));
+    let mut environment = page::environment();
     environment
         .add_template(PAGE, include_str!("results.html"))
         .expect("the tests render this template");
@@ -283,6 +273,11 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use sha2::Digest;
+    use sha2::Sha256;
 
     use super::*;
 
