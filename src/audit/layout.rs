@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_text_is_cut_at_its_words_and_nothing_is_lost() {
         let words = [("cat", Origin::Tag), ("gone", Origin::Raw), ("cat", Origin::Nowhere)]
-            .map(|(word, origin)| WordOrigin { word: word.to_owned(), origin });
+            .map(|(word, origin)| WordOrigin::new(word, origin));
         let pieces = pieces("A cat, a cat.", &words);
         let text: String = pieces.iter().map(|piece| piece.text).collect();
         assert_eq!(text, "A cat, a cat.");

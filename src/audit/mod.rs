@@ -100,7 +100,9 @@ pub fn audit(config: &Config, texts: &Texts<'_>) -> Audit {
     Audit {
         score: score(config, &words, &flags),
         reasons: flags.iter().map(|flag| flag.as_str().to_owned()).collect(),
+        evidence: vec![String::new(); flags.len()],
         words,
+        ..Audit::default()
     }
 }
 
@@ -129,7 +131,11 @@ impl<'a> Texts<'a> {
 }
 
 fn without_words(flag: Flag) -> Audit {
-    Audit { score: 0.0, reasons: vec![flag.as_str().to_owned()], words: Vec::new() }
+    Audit {
+        reasons: vec![flag.as_str().to_owned()],
+        evidence: vec![String::new()],
+        ..Audit::default()
+    }
 }
 
 fn score(config: &Config, words: &[WordOrigin], flags: &[Flag]) -> f32 {

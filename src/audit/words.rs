@@ -45,8 +45,12 @@ impl Sources {
 
     /// The origin of each content word of a text, in order of appearance.
     pub fn origins(&self, text: &str) -> Vec<WordOrigin> {
-        let word =
-            |word: Word<'_>| WordOrigin { word: word.text.to_owned(), origin: self.origin(&word) };
+        let place = |bytes: usize| text[..bytes].chars().count() as u32;
+        let word = |word: Word<'_>| WordOrigin {
+            start: place(word.range.start),
+            end: place(word.range.end),
+            ..WordOrigin::new(word.text, self.origin(&word))
+        };
         content_words(text).into_iter().map(word).collect()
     }
 

@@ -110,12 +110,7 @@ pub(super) fn refined_columns() -> Vec<Field> {
         optional("box", list(DataType::Float32)),
         optional("model", text.clone()),
     ]);
-    let word = structure(vec![optional("word", text.clone()), optional("origin", text.clone())]);
-    let audit = structure(vec![
-        optional("score", DataType::Float32),
-        optional("reasons", list(text.clone())),
-        optional("words", list(word)),
-    ]);
+    let audit = structure(audit_columns());
     vec![
         required("key", text.clone()),
         optional("url", text.clone()),
@@ -141,6 +136,44 @@ pub(super) fn refined_columns() -> Vec<Field> {
         optional("clip_synthetic", DataType::Float32),
         optional("clip_generated", DataType::Float32),
         optional("clip_model", text),
+    ]
+}
+
+fn audit_columns() -> Vec<Field> {
+    let text = || DataType::Utf8;
+    let word = structure(vec![
+        optional("word", text()),
+        optional("origin", text()),
+        optional("kind", text()),
+        optional("link", text()),
+        optional("start", DataType::UInt32),
+        optional("end", DataType::UInt32),
+    ]);
+    let count = |name| optional(name, DataType::UInt32);
+    let share = |name| optional(name, DataType::Float32);
+    vec![
+        share("score"),
+        optional("reasons", list(text())),
+        optional("evidence", list(text())),
+        optional("words", list(word)),
+        count("objects"),
+        count("objects_nowhere"),
+        count("attributes"),
+        count("attributes_nowhere"),
+        count("numbers"),
+        count("numbers_nowhere"),
+        count("names"),
+        count("names_nowhere"),
+        optional("kept", list(text())),
+        optional("lost", list(text())),
+        share("novelty"),
+        count("longest_copy"),
+        share("raw_synthetic"),
+        share("raw_generated"),
+        share("synthetic_generated"),
+        count("length_words"),
+        count("length_tokens"),
+        optional("language", text()),
     ]
 }
 

@@ -25,6 +25,7 @@ use recaption::sample::Audit;
 use recaption::sample::Fit;
 use recaption::sample::Generated;
 use recaption::sample::Item;
+use recaption::sample::Link;
 use recaption::sample::Origin;
 use recaption::sample::Picture;
 use recaption::sample::Reason;
@@ -268,8 +269,21 @@ fn described(mut sample: Sample) -> Sample {
         tokens: Some(3),
     });
     sample.generated_refused = Some("empty".into());
-    let word = WordOrigin { word: "cat".into(), origin: Origin::Tag };
-    sample.audit = Audit { score: 1.0, reasons: vec!["email".into()], words: vec![word] };
+    let word = WordOrigin { link: Some(Link::Same), ..WordOrigin::new("cat", Origin::Tag) };
+    sample.audit = Audit {
+        score: 1.0,
+        reasons: vec!["email".into()],
+        evidence: vec!["a@b.example".into()],
+        words: vec![word],
+        kept: vec!["Paris".into()],
+        lost: vec!["2019".into()],
+        novelty: Some(0.5),
+        raw_synthetic: Some(0.5),
+        raw_generated: Some(0.5),
+        synthetic_generated: Some(0.5),
+        language: Some("eng".into()),
+        ..Audit::default()
+    };
     let fit = Fit { raw: Some(0.25), synthetic: None, generated: Some(-0.5), model: "m@0".into() };
     sample.fit = Some(fit);
     sample

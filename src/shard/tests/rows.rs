@@ -104,9 +104,9 @@ fn generated() -> impl Strategy<Value = Generated> {
 fn audit() -> impl Strategy<Value = Audit> {
     let origins = [Origin::Tag, Origin::Synthetic, Origin::Raw, Origin::Nowhere];
     let word = (text(), proptest::sample::select(origins.to_vec()));
-    let word = word.prop_map(|(word, origin)| WordOrigin { word, origin });
+    let word = word.prop_map(|(word, origin)| WordOrigin::new(word, origin));
     let cells = (number(), vec(text(), 0..3), vec(word, 0..3));
-    cells.prop_map(|(score, reasons, words)| Audit { score, reasons, words })
+    cells.prop_map(|(score, reasons, words)| Audit { score, reasons, words, ..Audit::default() })
 }
 
 fn image() -> impl Strategy<Value = StoredImage> {

@@ -1,0 +1,1 @@
+//! What is done with finished shards: rows selected into new ones, two runs compared, a card written.
