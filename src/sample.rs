@@ -282,8 +282,8 @@ words! {
         Narrower = "narrower",
         /// A part of a compound, or a compound of parts: `snowman` and `snow man`.
         Compound = "compound",
-        /// A neighbour by a model's embeddings.
-        Near = "near",
+        /// Of the same family, or near in meaning: `snowy` and `snow`.
+        Related = "related",
     }
 }
 
