@@ -48,7 +48,8 @@ fn main() -> Result<()> {
         let file = read(database, &format!("data.{ending}"))?;
         let lines = file.lines().filter(|line| !line.starts_with("  "));
         for line in lines {
-            synsets.extend(synset(part, line).with_context(|| format!("in data.{ending}: {line}"))?);
+            synsets
+                .extend(synset(part, line).with_context(|| format!("in data.{ending}: {line}"))?);
         }
     }
     let numbers: HashMap<Name, usize> =
@@ -102,7 +103,9 @@ fn synset(part: char, line: &str) -> Result<Option<Synset>> {
         }
     }
     let is_taxon = [5, 20].contains(&category)
-        && words.iter().all(|word| word.starts_with(|c: char| c.is_uppercase()) || word.contains("genus"))
+        && words
+            .iter()
+            .all(|word| word.starts_with(|c: char| c.is_uppercase()) || word.contains("genus"))
         && (line.contains("family") || line.contains("genus") || line.contains("order"));
     let is_person_of_history = category == 18 && is_instance;
     let kept = !is_taxon && !is_person_of_history;

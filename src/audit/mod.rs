@@ -1,25 +1,30 @@
 //! How far a generated text can be trusted: pure verdicts with named reasons.
 //!
 //! Two questions are asked of each text: where does each of its content words come from
-//! ([`words`]), and is anything wrong with its form ([`forms`])? One score in 0..1 joins the
-//! answers. [`tally`] adds up the rows of a data set, [`report`] shows them. Nothing here looks at
-//! pixels, calls a model, reads a clock or changes a text.
+//! ([`words`]), and is anything wrong with its form ([`forms`])? The answers become figures, doubts
+//! ([`doubts`]) and one score in 0..1. [`tally`] adds up the rows of a data set, [`report`] shows them.
+//! Nothing here looks at pixels, calls a model, reads a clock or changes a text.
 //!
 //! # The score
 //!
 //! ```text
-//! score = sum of weights of the words / max(words + 1 if unfinished, min_words) * product of factors
+//! score = 1 / (1 + exp(-(bias - sum of weight * doubt))) * product of the flags' factors
 //! ```
 //!
-//! A word weighs what its origin weighs ([`Config::weight_tag`] and so on), a word from nowhere
-//! nothing; each raised flag multiplies by its factor. The score is monotone: an absent word put at
-//! the end of a text never raises it. So nothing that such a word could take back has a factor: a
-//! text that is too short or breaks off pays in the divisor, with words it lacks, and an unsure
-//! guess of the language costs nothing. A text that is missing or has no words scores 0.
+//! The weights are those of [`Config`], all at least 0, fitted to labelled captions ([`calibrate`]); so
+//! the score without factors is the chance that nothing in the text is invented. It is monotone: an
+//! absent object put at the end of a text never raises it. So nothing that such a word could take back
+//! has a factor: a text that is too short or breaks off pays by a doubt, and an unsure guess of the
+//! language costs nothing. A text of which no content word has a source scores 0, as one that is missing.
 
+mod bindings;
+pub mod doubts;
+mod figures;
 pub mod forms;
 pub mod frequent;
 mod layout;
+mod profanity;
+mod reading;
 pub mod report;
 pub mod tally;
 pub mod words;
@@ -30,9 +35,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::audit::doubts::Case;
+use crate::audit::doubts::Contradiction;
+use crate::audit::doubts::Doubts;
 use crate::audit::forms::Flag;
+use crate::audit::forms::Raised;
+use crate::audit::reading::Reading;
 use crate::audit::words::Sources;
 use crate::sample::Audit;
+use crate::sample::Kind;
 use crate::sample::Origin;
 use crate::sample::Sample;
 use crate::sample::Tag;
@@ -42,30 +53,39 @@ use crate::sample::WordOrigin;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Weight of a word that a tag supports, 0..1.
-    pub weight_tag: f32,
-    /// Weight of a word that the synthetic caption supports, 0..1.
-    pub weight_synthetic: f32,
-    /// Weight of a word that only the raw text supports, 0..1.
-    pub weight_raw: f32,
-    /// A text with fewer content words is judged as if the rest came from nowhere.
+    /// Log odds of a text against which nothing speaks.
+    pub bias: f32,
+    /// What each doubt takes from the log odds; below 0 counts as 0. `recaption audit --calibrate`
+    /// fits them to labels.
+    pub weights: Doubts,
+    /// A text with fewer content words that have a source is too short to be a description.
     pub min_words: usize,
     /// ISO 639-3 code of the language generated texts should have; empty for any.
     pub language: String,
     /// Factors of flags that differ from the built-in ones, by the name of the flag. A factor below
-    /// 1 for `too_short`, `unfinished`, `non_latin` or `wrong_language` gives up monotony.
+    /// 1 for `too_short`, `unfinished`, `non_latin`, `wrong_language` or `contradiction` gives up
+    /// monotony.
     pub factors: BTreeMap<Flag, f32>,
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config {
-            // Something that looked at the picture said so.
-            weight_tag: 1.0,
-            weight_synthetic: 1.0,
-            // The web knows names and places that no model sees, but it did not look: worth keeping,
-            // worth less than what was seen. A text that only copies the title scores this.
-            weight_raw: 0.75,
+            bias: 3.0,
+            weights: Doubts {
+                objects: 2.0,
+                rivals: 1.0,
+                attributes: 0.8,
+                actions: 0.5,
+                numbers: 1.0,
+                names: 1.0,
+                others: 0.4,
+                share: 2.0,
+                contradictions: 2.0,
+                lost: 1.0,
+                short: 0.5,
+                web: 0.7,
+            },
             // "Brown fish." describes; "Fish." is a label.
             min_words: 2,
             // The prompts that are shipped ask for English.
@@ -86,23 +106,61 @@ pub struct Texts<'a> {
     pub generated: Option<&'a str>,
     /// What taggers and detectors saw.
     pub tags: &'a [Tag],
+    /// Further captions of the picture by somebody who saw it; they count as the synthetic one does.
+    pub references: &'a [&'a str],
 }
 
 /// Judges one row.
 pub fn audit(config: &Config, texts: &Texts<'_>) -> Audit {
-    let Some(generated) = texts.generated else { return without_words(Flag::Missing) };
-    if !generated.chars().any(char::is_alphanumeric) {
+    judge(config, texts).0
+}
+
+/// Judges one row and says what the score is made of. A text without words has no doubts.
+pub fn judge(config: &Config, texts: &Texts<'_>) -> (Audit, Doubts) {
+    let Some(text) = texts.generated else { return without_words(Flag::Missing) };
+    if !text.chars().any(char::is_alphanumeric) {
         return without_words(Flag::Empty);
     }
     let sources = Sources::new(texts);
-    let words = sources.origins(generated);
-    let flags = forms::flags(config, texts, generated, &sources, &words);
-    Audit {
-        score: score(config, &words, &flags),
-        reasons: flags.iter().map(|flag| flag.as_str().to_owned()).collect(),
-        evidence: vec![String::new(); flags.len()],
+    let reading = Reading::of(text);
+    let found = sources.find_all(&reading);
+    let case = Case { text, reading: &reading, sources: &sources, found: &found };
+    let contradictions = case.contradictions();
+    let mut words = sources.origins_of(text, &reading, &found);
+    add_relations(&mut words, text, &contradictions);
+    let flags = forms::flags(config, texts, text, &sources, &words, &contradictions);
+    let is_unfinished = flags.iter().any(|raised| raised.flag == Flag::Unfinished);
+    let doubts = case.doubts(config.min_words, contradictions.len(), is_unfinished);
+    let is_supported = found.iter().any(Option::is_some);
+    let mut audit = Audit {
+        score: if is_supported { score(config, &doubts, &flags) } else { 0.0 },
+        reasons: flags.iter().map(|raised| raised.flag.as_str().to_owned()).collect(),
+        evidence: flags.into_iter().map(|raised| raised.evidence).collect(),
         words,
+        language: forms::language_of(text),
         ..Audit::default()
+    };
+    figures::fill(&mut audit, texts, text, &reading, &sources);
+    (audit, doubts)
+}
+
+/// Relations are grammar, no content words; those that a source contradicts are shown as words from
+/// nowhere.
+fn add_relations(words: &mut Vec<WordOrigin>, text: &str, contradictions: &[Contradiction]) {
+    let character = |at: usize| text[..at].chars().count() as u32;
+    for relation in contradictions.iter().filter_map(|said| said.relation.as_ref()) {
+        let start = character(relation.range.start);
+        let place = words.partition_point(|word| word.start < start);
+        if words.get(place).is_some_and(|word| word.start == start) {
+            continue;
+        }
+        let word = WordOrigin {
+            kind: Kind::Relation,
+            start,
+            end: character(relation.range.end),
+            ..WordOrigin::new(&text[relation.range.clone()], Origin::Nowhere)
+        };
+        words.insert(place, word);
     }
 }
 
@@ -126,34 +184,22 @@ impl<'a> Texts<'a> {
             synthetic: sample.synthetic.as_ref().map(|s| s.text.as_str()),
             generated: sample.generated.as_ref().map(|g| g.text.as_str()),
             tags: &sample.tags,
+            references: &[],
         }
     }
 }
 
-fn without_words(flag: Flag) -> Audit {
-    Audit {
-        reasons: vec![flag.as_str().to_owned()],
-        evidence: vec![String::new()],
-        ..Audit::default()
-    }
+fn without_words(flag: Flag) -> (Audit, Doubts) {
+    let (reasons, evidence) = (vec![flag.as_str().to_owned()], vec![String::new()]);
+    (Audit { reasons, evidence, ..Audit::default() }, Doubts::default())
 }
 
-fn score(config: &Config, words: &[WordOrigin], flags: &[Flag]) -> f32 {
-    let supported: f32 = words.iter().map(|word| weight(config, word.origin)).sum();
-    let lost = usize::from(flags.contains(&Flag::Unfinished));
-    let expected = (words.len() + lost).max(config.min_words).max(1);
-    let factor: f32 = flags.iter().map(|flag| factor(config, *flag)).product();
-    (supported / expected as f32 * factor).clamp(0.0, 1.0)
-}
-
-fn weight(config: &Config, origin: Origin) -> f32 {
-    let weight = match origin {
-        Origin::Tag => config.weight_tag,
-        Origin::Synthetic => config.weight_synthetic,
-        Origin::Raw => config.weight_raw,
-        Origin::Nowhere => 0.0,
-    };
-    weight.clamp(0.0, 1.0)
+fn score(config: &Config, doubts: &Doubts, flags: &[Raised]) -> f32 {
+    let weights = config.weights.values().into_iter().map(|weight| weight.max(0.0));
+    let against: f32 = weights.zip(doubts.values()).map(|(weight, doubt)| weight * doubt).sum();
+    let chance = 1.0 / (1.0 + (against - config.bias).exp());
+    let factors = flags.iter().map(|raised| factor(config, raised.flag));
+    (chance * factors.product::<f32>()).clamp(0.0, 1.0)
 }
 
 fn factor(config: &Config, flag: Flag) -> f32 {
@@ -179,23 +225,38 @@ mod tests {
             synthetic: Some(synthetic),
             generated: Some(generated),
             tags: &tags,
+            references: &[],
         };
         audit(&Config::default(), &texts)
     }
 
     #[test]
-    fn what_the_picture_supports_counts_more_than_what_only_the_web_said() {
-        let rows = [
-            ("A brown fish.", 1.0),
-            ("A brown fish called Nemo.", (1.0 + 1.0 + 0.75) / 4.0),
-            ("A brown fish and a zebra.", 2.0 / 3.0),
-            ("A Nemo.", 0.75 / 2.0),
-            ("Zebra crossing.", 0.0),
+    fn each_doubt_takes_from_the_score() {
+        let ordered = [
+            "A brown fish.",
+            "A brown fish called Nemo.",
+            "A brown fish and a zebra.",
+            "A brown fish, a zebra and a horse.",
+            "Zebra crossing.",
         ];
-        for (generated, wanted) in rows {
-            let score = judged("Nemo", "a brown animal", &["fish"], generated).score;
-            assert!((score - wanted).abs() < 1e-6, "{generated}: {score} instead of {wanted}");
+        let scores = ordered.map(|text| judged("Nemo", "a brown animal", &["fish"], text).score);
+        assert!(scores.is_sorted_by(|a, b| a > b), "{scores:?}");
+        assert!(scores[0] > 0.9 && scores[4] == 0.0, "{scores:?}");
+    }
+
+    #[test]
+    fn what_contradicts_a_source_is_named() {
+        for (generated, evidence) in [
+            ("A red fish.", "red fish, not brown fish"),
+            ("Two fish on a table", "Two fish, not 3 fish"),
+            ("A fish under a table", "under table, not on table"),
+        ] {
+            let audit = judged("", "a brown fish, 3 fish on the table", &[], generated);
+            assert_eq!(audit.reasons.last().unwrap(), "contradiction", "{generated}");
+            assert_eq!(audit.evidence.last().unwrap(), evidence);
         }
+        let both = judged("", "a black and white cat", &[], "A black cat that is white");
+        assert!(both.reasons.is_empty(), "{both:?}");
     }
 
     #[test]

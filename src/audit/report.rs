@@ -157,8 +157,13 @@ mod tests {
 
     fn report_of(text: &str) -> Report {
         let tags = [Tag { label: text.to_owned(), score: 0.5, bbox: None, model: Arc::from(text) }];
-        let texts =
-            Texts { raw: Some(text), synthetic: Some(text), generated: Some(text), tags: &tags };
+        let texts = Texts {
+            raw: Some(text),
+            synthetic: Some(text),
+            generated: Some(text),
+            tags: &tags,
+            references: &[],
+        };
         let audit = audit(&Config::default(), &texts);
         let mut tally = Tally::default();
         tally.add(&texts, &audit);

@@ -140,7 +140,7 @@ fn look_up(lexicon: &Lexicon, form: &str) -> Entry {
             if part == Part::Noun {
                 let weight = sense.count.max(1);
                 noun += weight;
-                seen += if SEEN.contains(&synset.category) { weight } else { 0 };
+                seen += if is_seen(lexicon, sense.meaning) { weight } else { 0 };
                 let is_place = synset.is_instance && synset.category == category::LOCATION;
                 places += if is_place { weight } else { 0 };
                 people += if synset.category == category::PERSON { weight } else { 0 };
@@ -159,6 +159,19 @@ fn look_up(lexicon: &Lexicon, form: &str) -> Entry {
     entry.broader = broader.into_iter().collect();
     entry.broader.sort_unstable();
     entry
+}
+
+/// Whether it can be seen. WordNet's topmost words (`food`, `animal`, `abstraction`) are of one category;
+/// there, what is physical can.
+fn is_seen(lexicon: &Lexicon, meaning: Meaning) -> bool {
+    const PHYSICAL: Meaning = 1;
+    let category = lexicon.synset(meaning).category;
+    let is_physical = || {
+        let mut broader = HashMap::new();
+        above(lexicon, meaning, &mut broader);
+        broader.contains_key(&PHYSICAL)
+    };
+    SEEN.contains(&category) || (category == category::TOP && is_physical())
 }
 
 /// The senses that a word is met with: the first, and others that come at least a fifth as often;
@@ -262,7 +275,8 @@ mod tests {
                 }
             }
         }
-        for (one, other) in [("plan", "plane"), ("cat", "dog"), ("car", "care"), ("star", "stare")] {
+        for (one, other) in [("plan", "plane"), ("cat", "dog"), ("car", "care"), ("star", "stare")]
+        {
             let (a, b) = (entry(one), entry(other));
             assert!(!a.same(&b) && !a.synonym(&b) && a.broader_than(&b).is_none(), "{one} {other}");
         }
@@ -270,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_can_be_seen_is_told_from_ideas() {
-        for seen in ["dog", "tree", "man", "snow", "street", "crowd", "triangle", "hand"] {
+        for seen in ["dog", "tree", "man", "snow", "street", "crowd", "triangle", "hand", "food"] {
             assert!(entry(seen).is_seen, "{seen}");
         }
         for idea in ["happiness", "beauty", "history", "winter"] {

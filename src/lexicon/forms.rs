@@ -34,7 +34,10 @@ const RULES: [(Part, &[(&str, &str)]); 3] = [
             ("ing", ""),
         ],
     ),
-    (Part::Adjective, &[("er", ""), ("est", ""), ("er", "e"), ("est", "e"), ("ier", "y"), ("iest", "y")]),
+    (
+        Part::Adjective,
+        &[("er", ""), ("est", ""), ("er", "e"), ("est", "e"), ("ier", "y"), ("iest", "y")],
+    ),
 ];
 
 /// The lemmas that a form in lower case may belong to, with the part of speech in which it does. The

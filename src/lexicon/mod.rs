@@ -53,6 +53,7 @@ pub type Lemma = u32;
 
 /// WordNet's lexicographer files, as far as the audit asks for them.
 mod category {
+    pub(super) const TOP: u8 = 3;
     pub(super) const ANIMAL: u8 = 5;
     pub(super) const ARTIFACT: u8 = 6;
     pub(super) const BODY: u8 = 8;
