@@ -18,6 +18,7 @@
 //! language costs nothing. A text of which no content word has a source scores 0, as one that is missing.
 
 mod bindings;
+pub mod calibrate;
 pub mod doubts;
 mod figures;
 pub mod forms;

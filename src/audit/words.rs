@@ -261,7 +261,7 @@ impl Sources {
         });
         self.by_form.insert(token.word.lower.clone(), place);
         self.by_stem.entry(token.word.stem.clone()).or_insert(place);
-        for meaning in token.entry.meanings.first() {
+        if let Some(meaning) = token.entry.meanings.first() {
             self.by_meaning.entry(*meaning).or_insert(place);
         }
         for lemma in &token.entry.lemmas {

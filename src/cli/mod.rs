@@ -1,6 +1,7 @@
 //! The command line: arguments, messages, exit codes. What is done is in the modules below.
 
 mod ablate;
+mod audit;
 mod compare;
 mod embed;
 mod eval;
@@ -62,6 +63,8 @@ enum Command {
         #[arg(default_value = "recaption.toml")]
         path: PathBuf,
     },
+    /// How far generated texts can be trusted: every word traced to its source.
+    Audit(audit::Audit),
     /// Write report.html of a run or a training again.
     Report {
         /// Its folder.
@@ -127,6 +130,7 @@ impl Command {
             Command::Demo { output } => return Refine::of_example(output)?.run(),
             Command::Refine(refine) => return refine.run(),
             Command::Init { path } => init(&path)?,
+            Command::Audit(audit) => audit.run()?,
             Command::Report { run } => println!("{}", draw(&run)?.display()),
             Command::Inspect(inspect) => inspect.run()?,
             Command::Why(why) => why.run()?,

@@ -1,0 +1,40 @@
+//! `recaption audit`: how far texts can be trusted, without pictures and without a language model.
+
+mod texts;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use anyhow::bail;
+use clap::Args;
+
+use crate::config::Config;
+
+#[derive(Args)]
+pub(super) struct Audit {
+    /// Rows of JSON, one a line: `{"id", "sources": [..], "tags": [..], "raw", "text"}`, all but `text`
+    /// optional; prints a line of JSON for each. `-` is standard input. With `hallucinated` (true or
+    /// false) and `hallucinated_words` in the rows, the figures of how well that was found follow on
+    /// standard error.
+    #[arg(long, value_name = "FILE")]
+    texts: Option<PathBuf>,
+    /// Fit the weights of the score to such rows with labels; prints settings for the configuration
+    /// file, and how good the score is on rows that the fit did not see.
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    calibrate: Option<PathBuf>,
+    /// Configuration file whose `[audit]` counts.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Audit {
+    pub(super) fn run(self) -> Result<()> {
+        let config = self.config.as_deref().map(Config::read).transpose()?;
+        let config = config.unwrap_or_default().audit;
+        match (self.texts, self.calibrate) {
+            (Some(path), _) => texts::score(&path, &config),
+            (None, Some(path)) => texts::calibrate(&path, &config),
+            (None, None) => bail!("nothing to audit: give --texts FILE"),
+        }
+    }
+}
