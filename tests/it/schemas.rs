@@ -20,7 +20,6 @@ use recaption::ablate;
 use recaption::config::Config;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
-
 use recaption::review;
 use recaption::run::RunRecord;
 use recaption::sample::Audit;
