@@ -239,7 +239,7 @@ const PLACE: &str = r#"(() => {
     const left = frame.left + (frame.width - width) / 2;
     const top = frame.top + (frame.height - height) / 2;
     const box = document.querySelector("[data-tag='NUMBER'] rect").getBBox();
-    const onScreen = document.querySelector("#boxes").getScreenCTM();
+    const onScreen = document.getElementById("boxes").getScreenCTM();
     return [
         (onScreen.e + onScreen.a * box.x - left) / width,
         (onScreen.f + onScreen.d * box.y - top) / height,
@@ -268,7 +268,10 @@ async fn boxes_lie_on_the_picture_and_the_page_fits_narrow_windows() {
             let wanted = [side(0) / width, side(1) / height, (side(2) - side(0)) / width];
             for (place, wanted) in wanted.into_iter().enumerate() {
                 let found = found[place].as_f64().unwrap();
-                assert!((found - wanted.max(0.0)).abs() < 0.01, "row {position}: {found}, {wanted}");
+                assert!(
+                    (found - wanted.max(0.0)).abs() < 0.01,
+                    "row {position}: {found}, {wanted}"
+                );
             }
             boxes += 1;
         }
