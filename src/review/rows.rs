@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
+use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::atomic_file;
@@ -47,7 +48,7 @@ pub struct Row {
     pub key: String,
     /// Trust.
     pub score: f32,
-    /// Flags of the audit. There are few different ones, which all rows share.
+    /// Flags of the audit. There are few different ones, which all rows of a shard share.
     pub flags: Vec<Arc<str>>,
     /// Whether a word of the text has no source.
     pub nowhere: bool,
@@ -64,16 +65,9 @@ impl Rows {
         let markers = shard::all_finished(run)?;
         ensure!(!markers.is_empty(), "{} has no finished shard yet", run.display());
         let filter = filter.map(|text| filter_over(run, text)).transpose()?;
-        let mut rows = Vec::new();
-        let mut names = HashMap::new();
-        for (number, marker) in markers.iter().enumerate() {
-            for (place, sample) in shard::refined(run, marker, Images::Skip)?.enumerate() {
-                let sample = sample.with_context(|| format!("in {}", marker.part.name))?;
-                if is_kept(&sample, filter.as_ref())? {
-                    rows.extend(Row::of(sample, number, place, &mut names));
-                }
-            }
-        }
+        let all = markers.par_iter().enumerate();
+        let all = all.map(|(number, marker)| rows_of(run, number, marker, filter.as_ref()));
+        let rows = all.collect::<Result<Vec<Vec<Row>>>>()?.concat();
         let mut places = HashMap::<u32, HashMap<String, usize>>::new();
         for (place, row) in rows.iter().enumerate() {
             let shard = places.entry(markers[row.marker].shard).or_default();
@@ -154,6 +148,23 @@ impl Row {
         sample.item.key == self.key
             && text.is_some_and(|text| atomic_file::sha256(text) == self.text_sha256)
     }
+}
+
+fn rows_of(
+    run: &Path,
+    number: usize,
+    marker: &Marker,
+    filter: Option<&Filter>,
+) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut names = HashMap::new();
+    for (place, sample) in shard::refined(run, marker, Images::Skip)?.enumerate() {
+        let sample = sample.with_context(|| format!("in {}", marker.part.name))?;
+        if is_kept(&sample, filter)? {
+            rows.extend(Row::of(sample, number, place, &mut names));
+        }
+    }
+    Ok(rows)
 }
 
 fn filter_over(run: &Path, text: &str) -> Result<Filter> {

@@ -35,9 +35,15 @@ async function ask(path, body) {
   throw new Error(why || `status ${response.status}`);
 }
 
+let fading = 0;
+
 function say(text, kind) {
-  $("message").textContent = text;
-  $("message").className = kind || "";
+  const message = $("message");
+  message.textContent = text;
+  message.className = kind || "";
+  clearTimeout(fading);
+  // What went wrong stays until something else is said.
+  if (kind !== "bad") fading = setTimeout(() => message.classList.add("gone"), 3000);
 }
 
 // One request at a time: a key that is held down must not judge rows that nobody has seen.
@@ -103,7 +109,7 @@ function drawRow() {
 function drawScore() {
   const level = row.score >= 0.8 ? "good" : row.score >= 0.5 ? "fair" : "poor";
   $("score").className = `score ${level}`;
-  $("score").textContent = row.score.toFixed(2);
+  $("score").replaceChildren(make("small", "trust"), row.score.toFixed(2));
   $("score").title = `trust score; risk band ${row.band} of ${row.bands}`;
 }
 
@@ -302,6 +308,7 @@ function drawStatistics() {
   if (seen.weighted) {
     const { wrong, covered } = seen.weighted;
     const part = rate("not ok in the whole run", wrong);
+    part.title = "Weighted by bands of scores; right where rows were drawn by chance (--by stratified)";
     if (covered < 1) {
       part.append(make("p", `${percent(1 - covered)} of the run not seen yet`, "quiet", "small"));
     }
@@ -383,8 +390,6 @@ const KEYS = {
   k: () => alone(() => show(position - 1)),
   ArrowRight: () => alone(() => show(position + 1)),
   ArrowLeft: () => alone(() => show(position - 1)),
-  ArrowDown: () => alone(() => show(position + 1)),
-  ArrowUp: () => alone(() => show(position - 1)),
   s: () => alone(skip),
   b: toggleBoxes,
   "?": () => $("help").showModal(),
@@ -443,7 +448,7 @@ async function begin() {
     state = await ask("api/state");
     $("run").textContent = state.run;
     const order = state.by === "risk" ? "lowest score first" : `stratified, seed ${state.seed}`;
-    $("about").textContent = `${state.reviewer} · ${order} · ${state.population} rows in the run`;
+    $("about").textContent = `${state.reviewer} · ${order} · drawn from ${state.population} rows`;
     drawProgress();
     drawStatistics();
     const asked = Number(location.hash.slice(1));

@@ -1,7 +1,10 @@
 //! The page in a real Chromium: ten rows judged by keyboard are there after a reload, and markup in
 //! captions stays text.
 
+use std::io::Read;
+use std::io::Write;
 use std::net::TcpListener;
+use std::net::TcpStream;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -37,6 +40,7 @@ struct Browser {
     driver: Child,
     url: String,
     client: Client,
+    session: String,
     /// Chromium's, so that no two share one.
     _profile: TempDir,
 }
@@ -80,7 +84,14 @@ impl Browser {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        Some(Browser { driver: starting.0.take().unwrap(), url, client, _profile: profile })
+        let session = client.session_id().await.unwrap().unwrap();
+        Some(Browser {
+            driver: starting.0.take().unwrap(),
+            url,
+            client,
+            session,
+            _profile: profile,
+        })
     }
 
     async fn keys(&self, keys: &str) {
@@ -111,9 +122,8 @@ impl Browser {
 
     /// Everything the console was told: refusals of the policy, errors, failed requests.
     async fn complaints(&self) -> Vec<String> {
-        let id = self.client.session_id().await.unwrap().unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let asked = http.post(format!("{}/session/{id}/se/log", self.url));
+        let asked = http.post(format!("{}/session/{}/se/log", self.url, self.session));
         let told: Value =
             asked.json(&json!({ "type": "browser" })).send().await.unwrap().json().await.unwrap();
         let entries = told["value"].as_array().expect("chromedriver has a log of the console");
@@ -133,26 +143,37 @@ struct Starting(Option<Child>);
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        self.0.as_mut().map(end);
+        if let Some(driver) = &mut self.0 {
+            end(driver);
+        }
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // A driver that ends leaves its browser behind, so that it is asked to end that first. Plainly,
+        // because a test that panics has no runtime for more.
+        let close = || -> std::io::Result<usize> {
+            let address = self.url.trim_start_matches("http://");
+            let mut driver = TcpStream::connect(address)?;
+            driver.set_read_timeout(Some(Duration::from_secs(10)))?;
+            write!(
+                driver,
+                "DELETE /session/{} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\
+                 Connection: close\r\n\r\n",
+                self.session
+            )?;
+            driver.read(&mut [0; 512])
+        };
+        let closed = close();
         end(&mut self.driver);
+        if !std::thread::panicking() {
+            closed.expect("the browser ends");
+        }
     }
 }
 
-/// Asks first: a driver that is killed leaves its browser behind.
 fn end(driver: &mut Child) {
-    let _ = Command::new("kill").arg(driver.id().to_string()).status();
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(5) {
-        if matches!(driver.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
     let _ = driver.kill();
     let _ = driver.wait();
 }
