@@ -7,6 +7,8 @@ const AHEAD = 2;
 
 const $ = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
+// What is no number in a row comes as null.
+const figure = (number) => (number === null ? "–" : number.toFixed(2));
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 let state = null;
@@ -73,7 +75,8 @@ function fetchRow(at) {
 
 function prefetch(at) {
   for (let next = at + 1; next <= at + AHEAD && next < state.verdicts.length; next++) {
-    fetchRow(next).then(() => { new Image().src = `picture/${next}`; }, () => {});
+    // The server keeps the last rows that were asked for, with their pictures.
+    fetchRow(next).catch(() => {});
   }
 }
 
@@ -109,7 +112,7 @@ function drawRow() {
 function drawScore() {
   const level = row.score >= 0.8 ? "good" : row.score >= 0.5 ? "fair" : "poor";
   $("score").className = `score ${level}`;
-  $("score").replaceChildren(make("small", "trust"), row.score.toFixed(2));
+  $("score").replaceChildren(make("small", "trust"), figure(row.score));
   $("score").title = `trust score; risk band ${row.band} of ${row.bands}`;
 }
 
@@ -152,7 +155,7 @@ function drawFlags() {
 function drawTags() {
   const chips = row.tags.map((tag, number) => {
     const chip = make("li");
-    chip.append(make("span", tag.label), " ", make("span", tag.score.toFixed(2), "quiet"));
+    chip.append(make("span", tag.label), " ", make("span", figure(tag.score), "quiet"));
     chip.title = tag.model;
     if (tag.box) {
       chip.classList.add("boxed");

@@ -242,6 +242,11 @@ async fn ten_rows_are_judged_by_keyboard_and_markup_in_captions_is_text() {
     browser.keys("?").await;
     browser.until("document.getElementById('help').open").await;
     browser.screenshot("help.png").await;
+    // Its only button has the focus.
+    browser.keys(ENTER).await;
+    browser.until("!document.getElementById('help').open").await;
+    browser.keys("?").await;
+    browser.until("document.getElementById('help').open").await;
     browser.keys(ESCAPE).await;
     browser.until("!document.getElementById('help').open").await;
 
