@@ -80,6 +80,7 @@ impl Review {
     }
 
     fn serve(&self, rows: Rows) -> Result<()> {
+        ensure!(self.rows > 0, "--rows 0 leaves nothing to judge");
         ensure!(
             !rows.all().is_empty(),
             "{} has no row with a generated text to judge{}",

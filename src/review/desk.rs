@@ -13,10 +13,10 @@ use crate::review::rows::Row;
 use crate::review::rows::Rows;
 use crate::review::statistics::Judged;
 use crate::review::statistics::Statistics;
+use crate::review::steps::Steps;
 use crate::review::verdicts;
 use crate::review::verdicts::Line;
 use crate::review::verdicts::Log;
-use crate::review::verdicts::Steps;
 use crate::review::verdicts::Verdict;
 
 /// The rows to judge and the verdicts on them.

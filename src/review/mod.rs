@@ -6,6 +6,7 @@ pub mod queue;
 pub mod rows;
 pub mod server;
 pub mod statistics;
+pub mod steps;
 pub mod verdicts;
 
 pub use desk::Desk;

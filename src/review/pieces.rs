@@ -37,10 +37,11 @@ pub fn pieces(text: &str, words: &[WordOrigin]) -> Vec<Piece> {
 
 /// Where the word starts, in bytes, at or after `from`.
 fn place(text: &str, from: usize, word: &WordOrigin) -> Option<usize> {
-    let mut starts = text.char_indices().map(|(byte, _)| byte);
-    let said = (word.end > word.start).then(|| starts.nth(word.start as usize)).flatten();
-    let stands = |at: &usize| *at >= from && text[*at..].starts_with(&word.word);
-    said.filter(stands).or_else(|| text[from..].find(&word.word).map(|at| from + at))
+    if word.end == 0 {
+        return text[from..].find(&word.word).map(|at| from + at);
+    }
+    let (at, _) = text.char_indices().nth(word.start as usize)?;
+    (at >= from && text[at..].starts_with(&word.word)).then_some(at)
 }
 
 fn push(pieces: &mut Vec<Piece>, text: &str, word: Option<&WordOrigin>) {
@@ -69,11 +70,13 @@ mod tests {
     #[test]
     fn places_are_counted_in_characters() {
         let text = "\u{1f600} \u{c9}t\u{e9}: a cat is no cat.";
-        let words = [word("\u{c9}t\u{e9}", 2, Origin::Raw), word("cat", 18, Origin::Nowhere)];
+        let words = [word("\u{c9}t\u{e9}", 2, Origin::Raw), word("cat", 19, Origin::Nowhere)];
         let found = pieces(text, &words);
         let marked: Vec<_> = found.iter().filter_map(|p| Some((&*p.text, p.origin?))).collect();
         assert_eq!(marked, [("\u{c9}t\u{e9}", Origin::Raw), ("cat", Origin::Nowhere)]);
         assert_eq!(found[2].text, ": a cat is no ");
+        // Of another text: passed over.
+        assert_eq!(pieces(text, &[word("cat", 8, Origin::Tag)]).len(), 1);
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Line {
     }
 
     /// Whether both say the same of the same text, whenever they were said.
-    fn says_what(&self, other: &Line) -> bool {
+    pub(super) fn says_what(&self, other: &Line) -> bool {
         let said = |line: &Line| (line.verdict, line.text.clone(), line.text_sha256.clone());
         said(self) == said(other)
     }
@@ -235,63 +235,6 @@ pub fn ensure_name(reviewer: &str) -> Result<()> {
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// The steps of one reviewer, and the way back.
-///
-/// It is read from the log, so that undo goes on after a restart: a line that says what held before the
-/// last one of its row is that one's undo.
-#[derive(Default)]
-pub struct Steps {
-    /// Of each row what was said, oldest first.
-    rows: BTreeMap<(u32, String), Vec<Line>>,
-    /// The rows in order of the steps.
-    order: Vec<(u32, String)>,
-}
-
-impl Steps {
-    /// What the reviewer's next line changes.
-    pub fn take(&mut self, line: Line) {
-        let row = (line.shard, line.key.clone());
-        let said = self.rows.entry(row.clone()).or_default();
-        if is_undo(said, &line) {
-            said.pop();
-            let last = self.order.iter().rposition(|other| *other == row);
-            last.map(|place| self.order.remove(place));
-            return;
-        }
-        said.push(line);
-        self.order.push(row);
-    }
-
-    /// What the reviewer says of a row now.
-    pub fn now(&self, shard: u32, key: &str) -> Option<&Line> {
-        let said = self.rows.get(&(shard, key.to_owned()))?.last()?;
-        said.verdict.is_some().then_some(said)
-    }
-
-    /// The row of the last step.
-    pub fn last(&self) -> Option<(u32, &str)> {
-        self.order.last().map(|(shard, key)| (*shard, key.as_str()))
-    }
-
-    /// The line that takes the last step back; nothing where there is none.
-    pub fn undo(&self, at: u64) -> Option<Line> {
-        let row = self.order.last()?;
-        let said = self.rows.get(row)?;
-        let last = said.last()?;
-        let nothing = || Line { verdict: None, text: None, ..last.clone() };
-        let before = said.iter().rev().nth(1).cloned().unwrap_or_else(nothing);
-        Some(Line { at, ..before })
-    }
-}
-
-fn is_undo(said: &[Line], line: &Line) -> bool {
-    match said {
-        [] => false,
-        [_] => line.verdict.is_none(),
-        [.., before, _] => line.says_what(before),
-    }
 }
 
 fn parse(bytes: &[u8], path: &Path, first: usize) -> Result<Vec<Line>> {

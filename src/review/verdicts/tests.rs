@@ -20,57 +20,7 @@ fn line(key: &str, verdict: Option<Verdict>, reviewer: &str) -> Line {
     }
 }
 
-/// A verdict on one of three rows, or an undo.
-fn steps() -> impl Strategy<Value = Vec<Option<(usize, usize)>>> {
-    proptest::collection::vec(proptest::option::weighted(0.7, (0_usize..3, 0_usize..5)), 0..40)
-}
-
-const KEYS: [&str; 3] = ["a", "b\n\u{2028}", "c"];
-
 proptest! {
-    #[test]
-    fn undo_brings_back_what_was_said_before(steps in steps()) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::open(dir.path()).unwrap();
-        let mut live = Steps::default();
-        // The slow twin: every state there was.
-        let mut states: Vec<[Option<Verdict>; 3]> = vec![[None; 3]];
-        for step in steps {
-            let said = match step {
-                Some((row, verdict)) => {
-                    let verdict = Some(Verdict::ALL[verdict]);
-                    let mut state = *states.last().unwrap();
-                    // The page does not send what is said already, nor what would look like an undo.
-                    let said = live.rows.get(&(0, KEYS[row].to_owned()));
-                    let line = line(KEYS[row], verdict, "ann");
-                    if state[row] == verdict || said.is_some_and(|said| is_undo(said, &line)) {
-                        continue;
-                    }
-                    state[row] = verdict;
-                    states.push(state);
-                    Some(line)
-                }
-                None => {
-                    if states.len() > 1 { states.pop(); }
-                    live.undo(2)
-                }
-            };
-            if let Some(said) = said {
-                log.append(std::slice::from_ref(&said)).unwrap();
-                live.take(said);
-            }
-            let now = KEYS.map(|key| live.now(0, key).and_then(|line| line.verdict));
-            prop_assert_eq!(&now, states.last().unwrap());
-        }
-        let mut again = Steps::default();
-        let all = read(&dir.path().join(LOG)).unwrap();
-        all.iter().cloned().for_each(|line| again.take(line));
-        prop_assert_eq!(&again.order, &live.order);
-        let last = latest(all);
-        let found = |key| last.iter().find(|line| line.key == key).and_then(|line| line.verdict);
-        prop_assert_eq!(&KEYS.map(found), states.last().unwrap());
-    }
-
     #[test]
     fn a_torn_line_is_passed_over_and_not_glued(whole in 0_usize..4, cut in 0_usize..10_000) {
         let dir = tempfile::tempdir().unwrap();
