@@ -10,6 +10,7 @@ mod models;
 mod outcome;
 mod progress;
 mod refine;
+mod review;
 mod settings;
 mod signals;
 mod train;
@@ -74,6 +75,8 @@ enum Command {
     Inspect(look::Inspect),
     /// Show everything known about one row.
     Why(look::Why),
+    /// Judge rows of a run on a local page, and say what the verdicts come to.
+    Review(review::Review),
     /// Embeddings of pictures and texts by an RWKV-CLIP checkpoint, as parquet.
     Embed(embed::Embed),
     /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
@@ -134,6 +137,7 @@ impl Command {
             Command::Report { run } => println!("{}", draw(&run)?.display()),
             Command::Inspect(inspect) => inspect.run()?,
             Command::Why(why) => why.run()?,
+            Command::Review(review) => return review.run(),
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,
             Command::Train(train) => return train.run(),

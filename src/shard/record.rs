@@ -210,6 +210,12 @@ impl Record {
     }
 }
 
+impl From<Tag> for TagRecord {
+    fn from(tag: Tag) -> TagRecord {
+        TagRecord::of(tag)
+    }
+}
+
 impl TagRecord {
     fn of(tag: Tag) -> TagRecord {
         let Tag { label, score, bbox, model } = tag;

@@ -11,6 +11,7 @@ mod messy;
 mod parity;
 mod perceive;
 mod refine;
+mod review;
 mod schemas;
 mod source;
 mod tidy;

@@ -20,6 +20,7 @@ use recaption::ablate;
 use recaption::config::Config;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
+use recaption::review;
 use recaption::run::RunRecord;
 use recaption::sample::Audit;
 use recaption::sample::Fit;
@@ -83,6 +84,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("train.schema.json", schema_for!(train::Record)),
         ("metrics.schema.json", schema_for!(Line)),
         ("ablation.schema.json", schema_for!(ablate::Table)),
+        ("verdict.schema.json", schema_for!(review::Line)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }
