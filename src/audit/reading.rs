@@ -3,7 +3,9 @@
 //! The sort is a guess from the lexicon's counts and the words beside it. It needs no model, so it is
 //! the same everywhere and fast; it is wrong where a sentence is clever.
 
+use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use crate::lexicon::Entry;
 use crate::lexicon::Part;
@@ -78,6 +80,11 @@ impl Token<'_> {
         let both_known = self.entry.is_known() && other.entry.is_known();
         let inflected = self.word.stem == other.word.stem;
         self.entry.same(&other.entry) || (inflected && (!both_known || self.is_number()))
+    }
+
+    /// Whether it can be said of any picture: `background`, `shows`.
+    pub(super) fn is_plain(&self) -> bool {
+        PLAIN.contains(&self.word.lower.as_str())
     }
 
     /// Whether it is a number, in digits or as a word.
@@ -184,6 +191,22 @@ impl Around<'_> {
         }
     }
 }
+
+/// Words of captions that say where in the picture or that there is one, and postures and verbs without
+/// a picture of their own.
+static PLAIN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let words = concat!(
+        "front back background foreground side sides top bottom middle center centre left right edge ",
+        "end corner view scene close closeup drawing illustration cartoon sketch photo photograph ",
+        "couple pair group set piece pieces part parts lot bunch variety kind type style way area ",
+        "place day time thing things object objects item items others number single full various ",
+        "different show shows shown showing see seen sees look looks looking stand stands standing sit ",
+        "sits sitting hold holds holding wear wears wearing use uses using used feature features ",
+        "featuring depict depicts depicting illustrated contain contains filled covered made make makes ",
+        "placed set get gets take takes taken come comes go goes going appears leaves visible",
+    );
+    words.split(' ').collect()
+});
 
 const DETERMINERS: [&str; 26] = [
     "a", "an", "the", "this", "that", "these", "those", "his", "her", "its", "their", "my", "our",

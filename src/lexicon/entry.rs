@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use crate::lexicon::BACKDROP;
 use crate::lexicon::Lemma;
 use crate::lexicon::Lexicon;
 use crate::lexicon::Meaning;
@@ -32,6 +33,9 @@ pub struct Entry {
     pub counts: [u32; 3],
     /// Whether, as a noun, it stands for something that can be seen.
     pub is_seen: bool,
+    /// Whether what can be seen is rather part of something or of the surroundings than a thing of its
+    /// own: `hand`, `sky`, `water`, `crowd`.
+    pub is_backdrop: bool,
     /// Whether, as a noun, it only names places: `paris`.
     pub is_place: bool,
     /// Whether, as a noun, it stands for people.
@@ -121,8 +125,16 @@ fn look_up(lexicon: &Lexicon, form: &str) -> Entry {
     let (mut meanings, mut opposites, mut related) =
         (HashSet::new(), HashSet::new(), HashSet::new());
     let mut broader = HashMap::new();
-    let (mut noun, mut seen, mut places, mut people) = (0, 0, 0, 0);
-    for (part, lemma) in forms::lemmas(lexicon, form) {
+    let (mut noun, mut seen, mut backdrop, mut places, mut people) = (0, 0, 0, 0, 0);
+    let mut lemmas = forms::lemmas(lexicon, form);
+    let own = lemmas.len();
+    let like = |lemma: &str| lexicon.everyday.get(lemma).into_iter().flatten();
+    for at in 0..own {
+        let others: Vec<_> =
+            like(&lemmas[at].1).flat_map(|like| forms::lemmas(lexicon, like)).collect();
+        lemmas.extend(others.into_iter().filter(|(part, _)| *part != Part::Verb));
+    }
+    for (place, (part, lemma)) in lemmas.into_iter().enumerate() {
         let Some((number, senses)) = lexicon.lemmas.get(lemma.as_str()) else { continue };
         let senses: Vec<Sense> = senses.iter().filter(|s| s.part == part).copied().collect();
         let total: u32 = senses.iter().map(|sense| sense.count).sum();
@@ -141,16 +153,18 @@ fn look_up(lexicon: &Lexicon, form: &str) -> Entry {
                 let weight = sense.count.max(1);
                 noun += weight;
                 seen += if is_seen(lexicon, sense.meaning) { weight } else { 0 };
+                backdrop += if BACKDROP.contains(&synset.category) { weight } else { 0 };
                 let is_place = synset.is_instance && synset.category == category::LOCATION;
                 places += if is_place { weight } else { 0 };
                 people += if synset.category == category::PERSON { weight } else { 0 };
             }
         }
-        if !entry.lemmas.contains(number) {
+        if place < own && !entry.lemmas.contains(number) {
             entry.lemmas.push(*number);
         }
     }
     entry.is_seen = seen * 3 >= noun && noun > 0;
+    entry.is_backdrop = backdrop * 2 > seen;
     entry.is_place = places == noun && noun > 0;
     entry.is_person = people * 2 > noun && noun > 0;
     entry.meanings = sorted(meanings);
@@ -267,6 +281,8 @@ mod tests {
             ("opposite", "hot", "cold"),
             ("opposite", "men", "woman"),
             ("derived", "snowy", "snow"),
+            ("synonym", "wooden", "wood"),
+            ("synonym", "people", "persons"),
         ] {
             let (a, b) = (entry(one), entry(other));
             for (name, test) in tests {

@@ -83,6 +83,16 @@ const SEEN: [u8; 11] = [
     category::SUBSTANCE,
 ];
 
+/// Those of them that are parts or surroundings of other things.
+const BACKDROP: [u8; 6] = [
+    category::BODY,
+    category::GROUP,
+    category::OBJECT,
+    category::PHENOMENON,
+    category::SHAPE,
+    category::SUBSTANCE,
+];
+
 struct Synset {
     category: u8,
     is_instance: bool,
@@ -105,6 +115,8 @@ struct Lexicon {
     lemmas: HashMap<Box<str>, (Lemma, Box<[Sense]>)>,
     /// Irregular forms and their lemmas.
     exceptions: HashMap<Box<str>, Vec<(Part, Box<str>)>>,
+    /// Lemmas that mean what others mean, too.
+    everyday: HashMap<&'static str, Vec<&'static str>>,
 }
 
 /// The lexicon that the binary carries.
@@ -138,7 +150,13 @@ impl Lexicon {
         if !synsets.iter().all(known) {
             bail!("the lexicon points to meanings that it has not");
         }
-        Ok(Lexicon { synsets, lemmas, exceptions })
+        let mut everyday = HashMap::<&str, Vec<&str>>::new();
+        let lines = include_str!("everyday.txt").lines().filter(|line| !line.starts_with('#'));
+        for line in lines {
+            let [word, like] = fields(line)?;
+            everyday.entry(word).or_default().push(like);
+        }
+        Ok(Lexicon { synsets, lemmas, exceptions, everyday })
     }
 
     fn synset(&self, meaning: Meaning) -> &Synset {
