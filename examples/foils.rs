@@ -101,7 +101,9 @@ fn foils(caption: &str, all: &str, seed: usize) -> Vec<(String, String)> {
             let list: Vec<&str> = list.split(' ').collect();
             let Some(at) = list.iter().position(|other| *other == bare) else { continue };
             let fits = |other: &&&str| **other != bare && !has_word(all, other);
-            if ["color", "number", "place", "action"].contains(sort) && (seed + place) % 3 > 0 {
+            if ["color", "number", "place", "action"].contains(sort)
+                && !(seed + place).is_multiple_of(3)
+            {
                 continue;
             }
             let step = 1 + (seed + place) % (list.len() - 1);

@@ -76,48 +76,56 @@ const BINS: usize = 10;
 const RIDGE: f64 = 1e-3;
 const SWEEPS: usize = 300;
 
-/// Bias and weights that fit the labels best.
+/// Bias and weights that fit the labels best: Newton's steps, a weight at a time.
 pub fn fit(labelled: &[Labelled]) -> (f32, Doubts) {
-    let all: Vec<(Vec<f64>, f64)> = labelled
-        .iter()
-        .map(|text| {
-            let values = text.doubts.values().into_iter().map(f64::from).collect();
-            (values, f64::from(u8::from(text.is_hallucinated)))
-        })
-        .collect();
-    let count = Doubts::NAMES.len();
-    let mut weights = vec![0.0; count];
-    let mut bias = 0.0;
+    let all: Vec<Case> = labelled.iter().map(Case::of).collect();
+    let mut weights = vec![0.0; Doubts::NAMES.len() + 1];
+    let bias = weights.len() - 1;
     let mut logits = vec![0.0; all.len()];
     for _ in 0..SWEEPS {
         let mut moved = 0.0_f64;
-        for at in 0..=count {
-            let value = |row: &(Vec<f64>, f64)| if at == count { 1.0 } else { row.0[at] };
-            let (mut slope, mut curve) = (0.0, 1e-9);
-            for (row, logit) in all.iter().zip(&logits) {
-                let chance = sigmoid(*logit);
-                slope += (chance - row.1) * value(row);
-                curve += (chance * (1.0 - chance)).max(1e-6) * value(row) * value(row);
+        for (at, weight) in weights.iter_mut().enumerate() {
+            let new = improved(&all, &logits, at, *weight, at == bias);
+            for (case, logit) in all.iter().zip(&mut logits) {
+                *logit += (new - *weight) * case.values[at];
             }
-            let old: f64 = if at == count { bias } else { weights[at] };
-            if at < count {
-                slope += RIDGE * all.len() as f64 * old;
-                curve += RIDGE * all.len() as f64;
-            }
-            let step = (slope / curve).clamp(-1.0, 1.0);
-            let new = if at == count { old - step } else { (old - step).max(0.0) };
-            for (row, logit) in all.iter().zip(&mut logits) {
-                *logit += (new - old) * value(row);
-            }
-            moved = moved.max((new - old).abs());
-            if at == count { bias = new } else { weights[at] = new }
+            moved = moved.max((new - *weight).abs());
+            *weight = new;
         }
         if moved < 1e-6 {
             break;
         }
     }
     let weights: Vec<f32> = weights.into_iter().map(|weight| weight as f32).collect();
-    (-bias as f32, monotone(Doubts::of(&weights)))
+    (-weights[bias], monotone(Doubts::of(&weights)))
+}
+
+/// A text as the fit sees it.
+struct Case {
+    /// The doubts, and 1 for the bias.
+    values: Vec<f64>,
+    /// 1 if it is hallucinated.
+    truth: f64,
+}
+
+impl Case {
+    fn of(text: &Labelled) -> Case {
+        let values = text.doubts.values().into_iter().map(f64::from).chain([1.0]).collect();
+        Case { values, truth: f64::from(u8::from(text.is_hallucinated)) }
+    }
+}
+
+/// One weight, a step nearer to the best. Only the bias may be negative, and no ridge holds it.
+fn improved(all: &[Case], logits: &[f64], at: usize, weight: f64, is_bias: bool) -> f64 {
+    let (mut slope, mut curve) = (0.0, 1e-9);
+    for (case, logit) in all.iter().zip(logits) {
+        let (chance, value) = (sigmoid(*logit), case.values[at]);
+        slope += (chance - case.truth) * value;
+        curve += (chance * (1.0 - chance)).max(1e-6) * value * value;
+    }
+    let ridge = if is_bias { 0.0 } else { RIDGE * all.len() as f64 };
+    let step = ((slope + ridge * weight) / (curve + ridge)).clamp(-1.0, 1.0);
+    if is_bias { weight - step } else { (weight - step).max(0.0) }
 }
 
 /// An absent object must cost more than anything that it could take back.

@@ -195,7 +195,10 @@ fn synset(line: &str) -> Result<Synset> {
     })
 }
 
-fn lemma(line: &str, number: Lemma) -> Result<(Box<str>, (Lemma, Box<[Sense]>))> {
+/// A lemma with its number and senses.
+type Numbered = (Box<str>, (Lemma, Box<[Sense]>));
+
+fn lemma(line: &str, number: Lemma) -> Result<Numbered> {
     let mut words = line.split(' ');
     let lemma = words.next().unwrap_or_default();
     let mut senses = Vec::new();
