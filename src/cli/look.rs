@@ -221,7 +221,7 @@ fn row(sample: &Sample) -> [String; 6] {
 }
 
 /// Text from the web in a terminal: no control characters, and not a page of it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     const MOST: usize = 120;
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match clean.char_indices().nth(MOST) {

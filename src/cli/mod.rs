@@ -3,6 +3,7 @@
 mod ablate;
 mod audit;
 mod compare;
+mod diff;
 mod embed;
 mod eval;
 mod look;
@@ -77,6 +78,8 @@ enum Command {
     Why(look::Why),
     /// Judge rows of a run on a local page, and say what the verdicts come to.
     Review(review::Review),
+    /// Two runs beside each other: rows that changed, win rates by indicator, objects gained and lost.
+    Diff(diff::Diff),
     /// Embeddings of pictures and texts by an RWKV-CLIP checkpoint, as parquet.
     Embed(embed::Embed),
     /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
@@ -138,6 +141,7 @@ impl Command {
             Command::Inspect(inspect) => inspect.run()?,
             Command::Why(why) => why.run()?,
             Command::Review(review) => return review.run(),
+            Command::Diff(diff) => diff.run()?,
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,
             Command::Train(train) => return train.run(),

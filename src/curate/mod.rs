@@ -1,1 +1,3 @@
 //! What is done with finished shards: rows selected into new ones, two runs compared, a card written.
+
+pub mod diff;
