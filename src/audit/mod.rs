@@ -17,10 +17,14 @@
 //! text that is too short or breaks off pays in the divisor, with words it lacks, and an unsure
 //! guess of the language costs nothing. A text that is missing or has no words scores 0.
 
+pub mod alarms;
 pub mod forms;
 pub mod frequent;
 mod layout;
+pub mod mixup;
+pub mod place;
 pub mod report;
+pub mod stems;
 pub mod tally;
 pub mod words;
 

@@ -41,7 +41,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many rows rejected, \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many rows rejected or bad texts, \
                           130 or 143 stopped by a signal (the same command continues).";
 
 #[derive(Subcommand)]

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod alarms;
 mod clip;
 mod decode;
 mod describe;
