@@ -122,7 +122,9 @@ impl Around<'_> {
             return Kind::Name;
         }
         if !entry.is_known() {
-            let english = !digits && word.lower.is_ascii();
+            // The lexicon has no adverbs.
+            let adverb = word.lower.ends_with("ly") || ADVERBS.contains(&word.lower.as_str());
+            let english = !digits && !adverb && word.lower.is_ascii();
             return if english { Kind::Object } else { Kind::Other };
         }
         match self.part(word, entry) {
@@ -214,6 +216,31 @@ const DETERMINERS: [&str; 26] = [
     "many", "several",
 ];
 
+const ADVERBS: [&str; 22] = [
+    "perhaps",
+    "maybe",
+    "away",
+    "together",
+    "apart",
+    "ahead",
+    "forward",
+    "forwards",
+    "backwards",
+    "upwards",
+    "downwards",
+    "sideways",
+    "nearby",
+    "indoors",
+    "outdoors",
+    "upside",
+    "always",
+    "often",
+    "sometimes",
+    "already",
+    "almost",
+    "however",
+];
+
 const BE: [&str; 8] = ["is", "are", "was", "were", "be", "been", "being", "am"];
 
 #[cfg(test)]
@@ -232,6 +259,7 @@ mod tests {
             ("A man is surfing a large wave", "object action attribute other"),
             ("a plate of food with an orange", "object object object"),
             ("an orange cat", "attribute object"),
+            ("perhaps quickly, a kxkxk", "other other object"),
         ] {
             let reading = Reading::of(text);
             let kinds: Vec<&str> = reading.words.iter().map(|token| token.kind.as_str()).collect();

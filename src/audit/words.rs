@@ -224,6 +224,9 @@ impl Sources {
         let mut words = Vec::with_capacity(reading.words.len());
         for (place, token) in reading.words.iter().enumerate() {
             words.push(self.know(token, origin));
+            if let Some(root) = without_number(&token.word.lower) {
+                self.compounds.entry(root.to_owned()).or_insert(origin);
+            }
             if let Some(next) = reading.words.get(place + 1).filter(|_| token.has_next) {
                 let joined = format!("{}{}", token.word.lower, next.word.lower);
                 self.compounds.entry(joined).or_insert(origin);
@@ -283,6 +286,12 @@ impl Sources {
             self.add(&words, Origin::Raw);
         }
     }
+}
+
+/// `head` of `head12`: files are numbered.
+fn without_number(lower: &str) -> Option<&str> {
+    let root = lower.trim_end_matches(|c: char| c.is_ascii_digit());
+    (root.len() < lower.len() && root.len() > 2).then_some(root)
 }
 
 /// How a word of the text is like one of a source; smaller ranks are nearer.
@@ -345,6 +354,8 @@ mod tests {
         }
         let slug = Texts { raw: Some("Elefante01"), ..Texts::default() };
         assert_eq!(Sources::new(&slug).origins("elefante")[0].origin, Origin::Raw);
+        let slug = Texts { raw: Some("head1"), ..Texts::default() };
+        assert_eq!(Sources::new(&slug).origins("A head.")[0].origin, Origin::Raw);
     }
 
     #[test]

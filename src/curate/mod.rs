@@ -1,3 +1,4 @@
-//! What is done with finished shards: rows selected into new ones, two runs compared, a card written.
+//! What is done with finished shards: two runs compared, a run audited again.
 
 pub mod diff;
+pub mod reaudit;

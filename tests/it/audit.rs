@@ -174,3 +174,31 @@ fn a_caption_among_its_own_sources_has_no_word_from_nowhere() {
         assert!(!audit.reasons.contains(&"contradiction".to_owned()), "{text}: {audit:?}");
     }
 }
+
+#[test]
+fn a_run_is_audited_again_and_its_shards_stay() {
+    let dir = TempDir::new().unwrap();
+    let run = dir.path().join("run");
+    let output = crate::refine::demo(&run).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let before = fs::read(run.join("part-00001.parquet")).unwrap();
+    let path = run.display().to_string();
+    let output = audited(&[&path, "--rows", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["summary"]["rows"], 64);
+    assert!(said["worst"].as_array().unwrap().len() > 5);
+    let written: Value =
+        serde_json::from_slice(&fs::read(run.join("audit/summary.json")).unwrap()).unwrap();
+    assert_eq!(written, said);
+    let rows = fs::read_to_string(run.join("audit/rows.jsonl")).unwrap();
+    assert_eq!(rows.lines().count(), 64);
+    assert_eq!(fs::read(run.join("part-00001.parquet")).unwrap(), before);
+    let table = audited(&[&path]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    for words in ["mean score", "objects from nowhere", "worst rows", "mixed up"] {
+        assert!(table.contains(words), "{table}");
+    }
+    let nothing = audited(&["no/such/run"]);
+    assert_eq!(nothing.status.code(), Some(1));
+}

@@ -1,5 +1,6 @@
-//! `recaption audit`: how far texts can be trusted, without pictures and without a language model.
+//! `recaption audit`: how far texts can be trusted, without a language model.
 
+mod run;
 mod texts;
 
 use std::path::PathBuf;
@@ -12,6 +13,16 @@ use crate::config::Config;
 
 #[derive(Args)]
 pub(super) struct Audit {
+    /// The folder of a run: its finished shards are audited by today's rules; writes
+    /// `audit/summary.json` into it and leaves the shards as they are.
+    #[arg(conflicts_with_all = ["texts", "calibrate"])]
+    run: Option<PathBuf>,
+    /// Write the verdict of each row to `audit/rows.jsonl` too.
+    #[arg(long, requires = "run")]
+    rows: bool,
+    /// Print all figures of a run as JSON.
+    #[arg(long, requires = "run")]
+    json: bool,
     /// Rows of JSON, one a line: `{"id", "sources": [..], "tags": [..], "raw", "text"}`, all but `text`
     /// optional; prints a line of JSON for each. `-` is standard input. With `hallucinated` (true or
     /// false) and `hallucinated_words` in the rows, the figures of how well that was found follow on
@@ -31,10 +42,11 @@ impl Audit {
     pub(super) fn run(self) -> Result<()> {
         let config = self.config.as_deref().map(Config::read).transpose()?;
         let config = config.unwrap_or_default().audit;
-        match (self.texts, self.calibrate) {
-            (Some(path), _) => texts::score(&path, &config),
-            (None, Some(path)) => texts::calibrate(&path, &config),
-            (None, None) => bail!("nothing to audit: give --texts FILE"),
+        match (self.run, self.texts, self.calibrate) {
+            (Some(folder), ..) => run::audit(&folder, &config, self.rows, self.json),
+            (_, Some(path), _) => texts::score(&path, &config),
+            (_, _, Some(path)) => texts::calibrate(&path, &config),
+            _ => bail!("nothing to audit: name the folder of a run, or give --texts FILE"),
         }
     }
 }

@@ -1,0 +1,134 @@
+//! `recaption audit RUN`: the finished shards of a run by today's rules.
+
+use std::path::Path;
+
+use anyhow::Result;
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+
+use crate::audit::Config;
+use crate::audit::frequent::Count;
+use crate::audit::tally::Summary;
+use crate::cli::look::printable;
+use crate::curate::reaudit;
+use crate::curate::reaudit::Findings;
+use crate::shard;
+
+/// Rows of each list.
+const SHOWN: usize = 8;
+
+pub(super) fn audit(run: &Path, config: &Config, with_rows: bool, json: bool) -> Result<()> {
+    let rows = shard::all_finished(run)?.iter().map(|marker| marker.refined).sum();
+    let style = "{elapsed_precise} {bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
+    let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(style)?);
+    let findings = reaudit::run(run, config, with_rows, &|rows| bar.inc(rows))?;
+    bar.finish_and_clear();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&findings)?);
+        return Ok(());
+    }
+    println!("{}", figures(&findings));
+    println!("{}", lists(&findings.summary));
+    println!("{}", drift(&findings.summary));
+    println!("{}", worst(&findings));
+    println!("{}", run.join(reaudit::SUMMARY).display());
+    Ok(())
+}
+
+fn figures(findings: &Findings) -> Table {
+    let summary = &findings.summary;
+    let mut table = table(["figure", "value", "what it is"]);
+    let mut add = |name: &str, value: String, what: &str| {
+        table.add_row([name, value.as_str(), what]);
+    };
+    add("rows", summary.rows.to_string(), "refined rows of finished shards");
+    add("with a text", of(summary.generated, summary.rows), "rows with a generated text");
+    let mean = summary.score.mean.unwrap_or(0.0);
+    add("mean score", format!("{mean:.3}"), "1: every word has a source, no flag");
+    for kind in &summary.kinds {
+        let name = format!("{}s from nowhere", kind.kind);
+        let value = of(kind.nowhere, kind.words);
+        let texts = of(kind.texts_nowhere, summary.generated);
+        add(&name, value, &format!("of all {}s; in {texts} of the texts", kind.kind));
+    }
+    for indicator in &summary.indicators {
+        let mean = indicator.values.mean.map(|mean| format!("{mean:.3}"));
+        let rows = format!("mean of {} rows", indicator.values.rows);
+        mean.into_iter().for_each(|mean| add(&indicator.name, mean, &rows));
+    }
+    add("cut by CLIP", of(summary.cut, summary.generated), "longer than 77 tokens");
+    let repeated = of(summary.repeated_rows, summary.generated);
+    add("repeated texts", repeated, "rows whose very text comes again");
+    let variety = &summary.diversity;
+    let distinct = [variety.distinct_1, variety.distinct_2, variety.distinct_3];
+    let distinct = distinct.map(|share| format!("{share:.3}")).join(" ");
+    add("distinct-1, 2, 3", distinct, "different runs of one, two, three words");
+    let mixed = &findings.mixed_up;
+    let chance =
+        format!("fit a neighbour's picture better; chance gives {:.1} %", mixed.chance() * 100.0);
+    add("mixed up", of(mixed.mixed, mixed.tested), &chance);
+    table
+}
+
+fn lists(summary: &Summary) -> Table {
+    let mut table =
+        table(["flags", "words from nowhere", "repeated texts", "openings", "languages"]);
+    let joined = |lines: Vec<String>| lines.join("\n");
+    let counts = |counts: &[Count]| {
+        let lines = counts.iter().take(SHOWN);
+        joined(lines.map(|count| format!("{} {}", count.rows, printable(&count.text))).collect())
+    };
+    let words = summary.nowhere_words.iter().take(SHOWN);
+    let words = words.map(|w| format!("{} {} ({})", w.rows, printable(&w.word), w.kind)).collect();
+    table.add_row([
+        counts(&summary.flags),
+        joined(words),
+        counts(&summary.repeated_texts),
+        counts(&summary.openings),
+        counts(&summary.languages),
+    ]);
+    table
+}
+
+fn drift(summary: &Summary) -> Table {
+    let mut table = table(["differs from the rest", "figure", "here", "elsewhere", "effect"]);
+    for drift in summary.drift.iter().filter(|drift| drift.differs).take(SHOWN) {
+        table.add_row([
+            format!("{} {}", drift.kind, printable(&drift.group)),
+            drift.figure.clone(),
+            format!("{:.3}", drift.mean),
+            format!("{:.3}", drift.others),
+            format!("{:+.2} sd", drift.effect),
+        ]);
+    }
+    if table.row_count() == 0 {
+        table.add_row(["nothing, by more than chance"]);
+    }
+    table
+}
+
+fn worst(findings: &Findings) -> Table {
+    let mut table = table(["worst rows", "score", "text", "flags", "from nowhere"]);
+    for row in findings.worst.iter().take(SHOWN) {
+        table.add_row([
+            printable(&row.key),
+            format!("{:.2}", row.score),
+            printable(&row.text),
+            row.reasons.join(", "),
+            printable(&row.nowhere.join(", ")),
+        ]);
+    }
+    table
+}
+
+fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    table
+}
+
+fn of(part: u64, whole: u64) -> String {
+    format!("{part} ({:.1} %)", part as f64 / whole.max(1) as f64 * 100.0)
+}
