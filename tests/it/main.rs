@@ -2,6 +2,7 @@
 
 mod audit;
 mod clip;
+mod curate_diff_card;
 mod decode;
 mod describe;
 mod eval;
