@@ -51,6 +51,8 @@ pub struct Config {
     pub describe: describe::Config,
     /// What counts how much when a text is judged.
     pub audit: audit::Config,
+    /// Which shares of bad texts stop a run.
+    pub alarms: audit::alarms::Config,
     /// Which checkpoint says how well texts fit their pictures.
     pub clip: clip::Config,
     /// Form of the shards.
@@ -59,9 +61,10 @@ pub struct Config {
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 36] = [
+const FREE: [&str; 37] = [
     "run.workers",
     "quota",
+    "alarms",
     "fetch.concurrency",
     "fetch.per_host_concurrency",
     "fetch.per_host_requests_per_second",
@@ -120,6 +123,7 @@ impl Config {
         ensure!(self.store.max_side > 0, "store.max_side is 0; a picture needs a pixel");
         let share = self.quota.max_rejected;
         ensure!((0.0..=1.0).contains(&share), "quota.max_rejected is {share}, not between 0 and 1");
+        ensure!(self.alarms.window > 0, "alarms.window is 0; a share needs a row");
         Ok(())
     }
 

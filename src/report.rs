@@ -17,12 +17,15 @@ use serde_json::Value;
 
 use crate::atomic_file;
 use crate::audit::Texts;
+use crate::audit::place::Place;
 use crate::audit::report;
 use crate::audit::report::Fact;
 use crate::audit::report::Model;
 use crate::audit::report::Rejects;
 use crate::audit::report::Report;
 use crate::audit::report::Row;
+use crate::audit::stems::Stems;
+use crate::audit::tally;
 use crate::audit::tally::Tally;
 use crate::decode;
 use crate::decode::Limits;
@@ -89,7 +92,9 @@ fn read(run: &Path, markers: &[Marker]) -> Result<(Tally, Vec<(usize, usize)>)> 
     for (number, marker) in markers.iter().enumerate() {
         for (row, sample) in shard::refined(run, marker, Images::Skip)?.enumerate() {
             let sample = sample?;
-            tally.add(&Texts::of(&sample), &sample.audit);
+            let stems = Stems::of(&Texts::of(&sample));
+            let place = Place { shard: marker.shard, row: row as u32 };
+            tally.add(&tally::Row::of(&sample, &stems, place));
             let hash = atomic_file::sha256(sample.item.key.as_bytes());
             chosen.push(Chosen { hash, place: (number, row) });
             if chosen.len() > ROWS {

@@ -6,24 +6,44 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::audit::place::Examples;
+use crate::audit::place::Place;
+
 /// Texts and how often they came, as far as there is room.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Frequent {
     room: usize,
-    counts: HashMap<String, u64>,
+    counts: HashMap<String, Entry>,
     forgotten: u64,
 }
 
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Entry {
+    rows: u64,
+    examples: Examples,
+}
+
 /// A text and how often it came.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Count {
     /// The text.
     pub text: String,
     /// How often; see [`Frequent::missed`].
     pub rows: u64,
+    /// A few of the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Place>,
+}
+
+impl Count {
+    /// Without examples.
+    pub fn new(text: impl Into<String>, rows: u64) -> Count {
+        Count { text: text.into(), rows, examples: Vec::new() }
+    }
 }
 
 impl Frequent {
@@ -33,27 +53,42 @@ impl Frequent {
     }
 
     /// Counts a text once.
-    pub fn add(&mut self, text: &str) {
-        if let Some(count) = self.counts.get_mut(text) {
-            *count += 1;
-            return;
+    pub fn count(&mut self, text: &str) {
+        self.counted(text);
+    }
+
+    /// Counts a text once, for a row and the hash of its key.
+    pub fn add(&mut self, text: &str, hash: u64, place: Place) {
+        if let Some(entry) = self.counted(text) {
+            entry.examples.add(hash, place);
         }
-        // Each round forgets one of every text at once, so the rounds are paid for by the rows.
-        if self.counts.len() >= self.room {
-            self.forget(1);
-        } else {
-            self.counts.insert(text.to_owned(), 1);
+    }
+
+    /// The text's entry, if there was room for it.
+    fn counted(&mut self, text: &str) -> Option<&mut Entry> {
+        if !self.counts.contains_key(text) {
+            // Each round forgets one of every text at once, so the rounds are paid for by the rows.
+            if self.counts.len() >= self.room {
+                self.forget(1);
+                return None;
+            }
+            self.counts.insert(text.to_owned(), Entry::default());
         }
+        let entry = self.counts.get_mut(text)?;
+        entry.rows += 1;
+        Some(entry)
     }
 
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Frequent) {
-        for (text, count) in &other.counts {
-            *self.counts.entry(text.clone()).or_default() += count;
+        for (text, theirs) in &other.counts {
+            let entry = self.counts.entry(text.clone()).or_default();
+            entry.rows += theirs.rows;
+            entry.examples.merge(&theirs.examples);
         }
         self.forgotten += other.forgotten;
         if self.counts.len() > self.room {
-            let mut counts: Vec<u64> = self.counts.values().copied().collect();
+            let mut counts: Vec<u64> = self.counts.values().map(|entry| entry.rows).collect();
             let (_, next, _) = counts.select_nth_unstable_by(self.room, |a, b| b.cmp(a));
             let next = *next;
             self.forget(next);
@@ -62,10 +97,25 @@ impl Frequent {
 
     /// The `most` most frequent; equal counts in the order of their texts.
     pub fn top(&self, most: usize) -> Vec<Count> {
-        let mut all: Vec<(&String, &u64)> = self.counts.iter().collect();
-        all.sort_unstable_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let mut all: Vec<(&String, &Entry)> = self.counts.iter().collect();
+        all.sort_unstable_by(|a, b| b.1.rows.cmp(&a.1.rows).then_with(|| a.0.cmp(b.0)));
         all.truncate(most);
-        all.into_iter().map(|(text, &rows)| Count { text: text.clone(), rows }).collect()
+        let count = |(text, entry): (&String, &Entry)| Count {
+            text: text.clone(),
+            rows: entry.rows,
+            examples: entry.examples.places(),
+        };
+        all.into_iter().map(count).collect()
+    }
+
+    /// How often a text came, at least.
+    pub fn rows_of(&self, text: &str) -> u64 {
+        self.counts.get(text).map_or(0, |entry| entry.rows)
+    }
+
+    /// Rows whose text came more than once, at least.
+    pub fn repeated(&self) -> u64 {
+        self.counts.values().map(|entry| entry.rows).filter(|&rows| rows > 1).sum()
     }
 
     /// How much too small each count may be; 0 until more texts came than there is room.
@@ -75,9 +125,9 @@ impl Frequent {
 
     fn forget(&mut self, rows: u64) {
         self.forgotten += rows;
-        self.counts.retain(|_, count| {
-            *count = count.saturating_sub(rows);
-            *count > 0
+        self.counts.retain(|_, entry| {
+            entry.rows = entry.rows.saturating_sub(rows);
+            entry.rows > 0
         });
     }
 }
@@ -90,7 +140,7 @@ mod tests {
 
     fn counted(room: usize, texts: &[u8]) -> Frequent {
         let mut frequent = Frequent::new(room);
-        texts.iter().for_each(|text| frequent.add(&text.to_string()));
+        texts.iter().for_each(|text| frequent.add(&text.to_string(), 0, Place::default()));
         frequent
     }
 
@@ -109,7 +159,7 @@ mod tests {
                 prop_assert!(frequent.missed() <= texts.len() as u64 / (room as u64 + 1));
                 for text in 0u8..20 {
                     let truth = texts.iter().filter(|t| **t == text).count() as u64;
-                    let count = frequent.counts.get(&text.to_string()).copied().unwrap_or(0);
+                    let count = frequent.rows_of(&text.to_string());
                     prop_assert!(count <= truth && truth <= count + frequent.missed());
                 }
             }

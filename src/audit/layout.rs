@@ -10,7 +10,7 @@ use crate::audit::frequent::Count;
 use crate::audit::report::Report;
 use crate::audit::report::Row;
 use crate::audit::report::Stage;
-use crate::audit::tally::SCORE_BINS;
+use crate::audit::tally::BINS;
 use crate::sample::Origin;
 use crate::sample::Tag;
 use crate::sample::WordOrigin;
@@ -113,8 +113,8 @@ impl<'a> Layout<'a> {
             figures: figures(report, rejected),
             funnel: funnel(&report.funnel, summary.rows),
             rejects: report.rejects.iter().map(reject).collect(),
-            scores: columns(&summary.scores, 1.0 / SCORE_BINS as f64),
-            lengths: columns(used(&summary.lengths), 1.0),
+            scores: columns(&summary.score.bins, 1.0 / BINS as f64),
+            lengths: columns(used(&summary.words.bins), 1.0),
             flags: bars(&summary.flags, summary.rows),
             origins: parts(&summary.origins),
             repeated: bars(&summary.repeated_texts, most(&summary.repeated_texts)),
@@ -155,7 +155,7 @@ fn figures(report: &Report, rejected: u64) -> Figures {
         refined: summary.rows,
         rejected,
         generated_share: ratio(summary.generated, summary.rows),
-        mean_score: summary.mean_score,
+        mean_score: summary.score.mean.unwrap_or(0.0),
         nowhere_share: nowhere.map_or(0.0, |words| ratio(words.rows, total(&summary.origins))),
     }
 }
@@ -186,7 +186,7 @@ fn parts(counts: &[Count]) -> Vec<Part<'_>> {
     let full = total(counts);
     let mut start = 0.0;
     let mut parts = Vec::new();
-    for Count { text, rows } in counts {
+    for Count { text, rows, .. } in counts {
         let share = ratio(*rows, full);
         parts.push(Part { label: text, rows: *rows, share, start, width: rounded(share) });
         start = rounded(start / 100.0 + share);
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn bars_fit_and_none_is_invisible() {
         assert_eq!([width(0.0), width(1e-6), width(0.5), width(7.0)], [0.0, 0.5, 50.0, 100.0]);
-        let counts = ["a", "b", "c"].map(|text| Count { text: text.to_owned(), rows: 1 });
+        let counts = ["a", "b", "c"].map(|text| Count::new(text, 1));
         let last = &parts(&counts)[2];
         assert!((last.start + last.width - 100.0).abs() < 0.02);
     }

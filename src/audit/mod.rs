@@ -17,6 +17,7 @@
 //! has a factor: a text that is too short or breaks off pays by a doubt, and an unsure guess of the
 //! language costs nothing. A text of which no content word has a source scores 0, as one that is missing.
 
+pub mod alarms;
 mod bindings;
 pub mod calibrate;
 pub mod doubts;
@@ -24,9 +25,12 @@ mod figures;
 pub mod forms;
 pub mod frequent;
 mod layout;
+pub mod mixup;
+pub mod place;
 mod profanity;
 mod reading;
 pub mod report;
+pub mod stems;
 pub mod tally;
 pub mod words;
 

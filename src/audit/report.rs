@@ -150,6 +150,9 @@ mod tests {
     use crate::audit::Config;
     use crate::audit::Texts;
     use crate::audit::audit;
+    use crate::audit::place::Place;
+    use crate::audit::stems::Stems;
+    use crate::audit::tally;
     use crate::audit::tally::Tally;
 
     const HOSTILE: &str =
@@ -166,8 +169,19 @@ mod tests {
         };
         let audit = audit(&Config::default(), &texts);
         let mut tally = Tally::default();
-        tally.add(&texts, &audit);
-        tally.add(&texts, &audit);
+        for row in 0..2 {
+            let row = tally::Row {
+                key: text,
+                place: Place { shard: 0, row },
+                texts,
+                stems: &Stems::of(&texts),
+                audit: &audit,
+                fit: None,
+                model: Some(text),
+                prompt: Some(text),
+            };
+            tally.add(&row);
+        }
         let own = || text.to_owned();
         Report {
             title: own(),

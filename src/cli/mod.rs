@@ -27,6 +27,7 @@ use anyhow::bail;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use tracing_subscriber::EnvFilter;
 
 use crate::atomic_file;
 use crate::cli::models::ModelsCommand;
@@ -45,7 +46,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many rows rejected, \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many rows rejected or bad texts, \
                           130 or 143 stopped by a signal (the same command continues).";
 
 #[derive(Subcommand)]
@@ -125,11 +126,22 @@ impl Cli {
             // SAFETY: sets the disposition of a signal, before any other thread is there.
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         }
+        show_warnings();
         match self.command.run() {
             Ok(outcome) => outcome.exit_code(),
             Err(error) => outcome::failed(&error),
         }
     }
+}
+
+/// Warnings of the library on standard error; `RUST_LOG` asks for more or less.
+fn show_warnings() {
+    // Not those of libraries below: ONNX Runtime warns of what nobody can change.
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| "recaption=warn".to_owned());
+    let wanted = EnvFilter::builder().parse_lossy(wanted);
+    let to_stderr = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(wanted);
+    // A program that has a subscriber of its own keeps it.
+    let _ = to_stderr.without_time().with_target(false).try_init();
 }
 
 impl Command {

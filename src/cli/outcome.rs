@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use comfy_table::Table;
 
+use crate::audit::alarms::Alarm;
 use crate::pipeline::QuotaExceeded;
 
 /// The end of a command that did not fail.
@@ -18,7 +19,7 @@ pub(super) enum Outcome {
     Stopped(u8),
 }
 
-/// Exit code of a run with too many rejects.
+/// Exit code of a run with too many rejects or bad texts.
 const QUOTA: u8 = 3;
 
 impl Outcome {
@@ -38,6 +39,10 @@ pub(super) fn failed(error: &Error) -> ExitCode {
         eprintln!("error: {exceeded}");
         return ExitCode::from(QUOTA);
     }
+    if let Some(alarm) = error.chain().find_map(|e| e.downcast_ref::<Alarm>()) {
+        eprintln!("error: {alarm}\n{}", advice(alarm));
+        return ExitCode::from(QUOTA);
+    }
     eprintln!("error: {error:#}");
     ExitCode::FAILURE
 }
@@ -49,4 +54,14 @@ fn reasons(exceeded: &QuotaExceeded) -> Table {
         table.add_row([*reason, &rows.to_string(), detail]);
     }
     table
+}
+
+fn advice(alarm: &Alarm) -> String {
+    format!(
+        "Finished shards are kept. Look at the writer, its prompt and its server. Answers that were \
+         paid for are in requests.sqlite and would be taken again: delete it, or use a new -o, to have \
+         them asked anew. If the texts are meant so, give the same command with --set {}=1, or with \
+         --set alarms.action=warn to be told only",
+        alarm.kind.setting()
+    )
 }

@@ -156,6 +156,7 @@ impl Refine {
             judge: judge.as_ref(),
             format: config.shard.format,
             quota: &config.quota,
+            alarms: &config.alarms,
         };
         let progress = Arc::new(Progress::default());
         let display = Display::start(Style::of(self.json), progress.clone(), work.rows);

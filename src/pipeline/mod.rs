@@ -27,6 +27,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::audit;
+use crate::audit::alarms;
 use crate::clip::Judge;
 use crate::decode::Limits;
 use crate::decode::Store;
@@ -106,6 +107,8 @@ pub struct Stages<'a> {
     pub format: shard::Format,
     /// When a run has failed.
     pub quota: &'a Quota,
+    /// Which texts must not go on.
+    pub alarms: &'a alarms::Config,
 }
 
 /// A shard that is to be done.
@@ -132,7 +135,8 @@ pub struct Again {
 ///
 /// # Errors
 /// When the source breaks off, a shard cannot be written or no text can be had any more; then
-/// finished shards stay. [`QuotaExceeded`] is in the error when that was the reason. A bad row is a
+/// finished shards stay. [`QuotaExceeded`] or an [`alarms::Alarm`] is in the error when that was the
+/// reason. A bad row is a
 /// reject, never an error; a stop is no error: the rest stays to be done.
 pub fn run(
     run: &Path,
@@ -148,8 +152,9 @@ pub fn run(
     let (limits, store, views) = (stages.limits, stages.store, &views[..]);
     let decoders: Vec<_> = perceivers.iter().map(|_| Decoder::new(limits, store, views)).collect();
     let (workers, appetite) = (perceivers.len(), describer.appetite());
-    let sink =
-        Sink { run, format: stages.format, extra: &source.plan().extra, quota: stages.quota };
+    let extra = &source.plan().extra;
+    let (quota, alarms) = (stages.quota, stages.alarms);
+    let sink = Sink { run, format: stages.format, extra, quota, alarms };
     thread::scope(|scope| {
         let items = read(source, todo, stop);
         // Thousands of rows may have been read ahead: a stop lets go of those that wait here.

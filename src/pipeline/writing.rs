@@ -8,6 +8,11 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 
+use crate::audit::Texts;
+use crate::audit::alarms;
+use crate::audit::alarms::Action;
+use crate::audit::alarms::Watch;
+use crate::audit::stems::Stems;
 use crate::pipeline::Progress;
 use crate::pipeline::Quota;
 use crate::pipeline::Stop;
@@ -28,6 +33,7 @@ pub(super) struct Sink<'a> {
     pub(super) format: shard::Format,
     pub(super) extra: &'a [ExtraColumn],
     pub(super) quota: &'a Quota,
+    pub(super) alarms: &'a alarms::Config,
 }
 
 impl Sink<'_> {
@@ -41,6 +47,7 @@ impl Sink<'_> {
         finished: &mut dyn FnMut(&Marker),
     ) -> Result<()> {
         let mut account = Account::new(self.quota);
+        let mut watch = Watch::new(self.alarms);
         for todo in todo {
             let started = Instant::now();
             let mut writer = self.open(todo)?;
@@ -55,7 +62,7 @@ impl Sink<'_> {
                         todo.shard
                     ),
                 };
-                self.push(&mut writer, row, progress, &mut account)?;
+                self.push(&mut writer, row, progress, &mut account, &mut watch)?;
             }
             match writer.commit(started.elapsed())? {
                 Some(marker) => finished(&marker),
@@ -78,6 +85,7 @@ impl Sink<'_> {
         row: Row<Sample>,
         progress: &Progress,
         account: &mut Account,
+        watch: &mut Watch,
     ) -> Result<()> {
         let outcome = match row.state {
             Ok(sample) => Ok(sample),
@@ -86,6 +94,20 @@ impl Sink<'_> {
         };
         progress.finish(outcome.is_ok());
         account.count(outcome.as_ref().err().map(|(_, reject)| reject))?;
+        outcome.as_ref().map_or(Ok(()), |sample| heed(watch, sample))?;
         writer.push(outcome)
+    }
+}
+
+/// Counts a row; an alarm stops the run, or is only said.
+fn heed(watch: &mut Watch, sample: &Sample) -> Result<()> {
+    let stems = Stems::of(&Texts::of(sample));
+    match watch.count(sample, &stems) {
+        Some(alarm) if watch.action() == Action::Stop => Err(alarm.into()),
+        Some(alarm) => {
+            tracing::warn!("{alarm}");
+            Ok(())
+        }
+        None => Ok(()),
     }
 }

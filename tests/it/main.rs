@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod alarms;
 mod audit;
 mod clip;
 mod curate_diff_card;

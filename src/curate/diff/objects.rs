@@ -59,9 +59,9 @@ impl Counts {
     fn add(&mut self, here: &[Object], there: &[Object]) {
         for object in here {
             if there.iter().all(|other| other.word != object.word) {
-                self.all.add(&object.word);
+                self.all.count(&object.word);
                 if object.nowhere {
-                    self.nowhere.add(&object.word);
+                    self.nowhere.count(&object.word);
                 }
             }
         }
