@@ -9,6 +9,9 @@ use anyhow::ensure;
 use serde_json::Value;
 
 use crate::audit::Texts;
+use crate::audit::place::Place;
+use crate::audit::stems::Stems;
+use crate::audit::tally;
 use crate::audit::tally::Summary;
 use crate::audit::tally::Tally;
 use crate::curate::card::About;
@@ -66,9 +69,11 @@ impl Facts {
         let (mut tally, mut counts, mut licences) =
             (Tally::default(), Counts::default(), BTreeMap::new());
         for marker in &markers {
-            for sample in shard::refined(run, marker, Images::Skip)? {
+            for (row, sample) in shard::refined(run, marker, Images::Skip)?.enumerate() {
                 let sample = sample.with_context(|| format!("in {}", marker.part.name))?;
-                tally.add(&Texts::of(&sample), &sample.audit);
+                let stems = Stems::of(&Texts::of(&sample));
+                let place = Place { shard: marker.shard, row: row as u32 };
+                tally.add(&tally::Row::of(&sample, &stems, place));
                 counts.add(&sample);
                 count_licence(&mut licences, &sample);
             }

@@ -199,7 +199,10 @@ fn indicators(facts: &Facts, text: &mut String) {
     let (summary, counts) = (&facts.summary, &facts.counts);
     let of = |part: u64, whole: u64| format!("{part} of {whole} ({})", percent(part, whole));
     *text += "\n## Indicators\n\n| indicator | value |\n|---|---|\n";
-    line(text, &["mean score, 0 to 1".to_owned(), format!("{:.3}", summary.mean_score)]);
+    line(
+        text,
+        &["mean score, 0 to 1".to_owned(), format!("{:.3}", summary.score.mean.unwrap_or(0.0))],
+    );
     line(text, &["rows with a generated text".to_owned(), of(counts.texts, summary.rows)]);
     for (name, [words, nowhere, texts]) in
         ["objects", "attributes", "numbers", "names"].iter().zip(counts.kinds)
