@@ -2,6 +2,7 @@
 
 mod ablate;
 mod audit;
+mod card;
 mod compare;
 mod diff;
 mod embed;
@@ -81,6 +82,8 @@ enum Command {
     Review(review::Review),
     /// Two runs beside each other: rows that changed, win rates by indicator, objects gained and lost.
     Diff(diff::Diff),
+    /// Write README.md (a Hugging Face data set card) and croissant.json into a run's folder.
+    Card(card::Card),
     /// Embeddings of pictures and texts by an RWKV-CLIP checkpoint, as parquet.
     Embed(embed::Embed),
     /// How well texts fit their pictures, by an RWKV-CLIP checkpoint: a line of JSON a row.
@@ -154,6 +157,7 @@ impl Command {
             Command::Why(why) => why.run()?,
             Command::Review(review) => return review.run(),
             Command::Diff(diff) => diff.run()?,
+            Command::Card(card) => card.run()?,
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,
             Command::Train(train) => return train.run(),

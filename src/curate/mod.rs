@@ -1,4 +1,5 @@
 //! What is done with finished shards: two runs compared, a run audited again.
 
+pub mod card;
 pub mod diff;
 pub mod reaudit;

@@ -42,6 +42,7 @@ pub use reader::open_source;
 pub use reader::refined;
 pub use reader::refined_rows;
 pub use reader::rejects;
+pub use reader::types_of;
 pub use record::Record;
 pub use record::RejectRecord;
 pub use record::TagRecord;

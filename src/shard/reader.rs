@@ -129,6 +129,15 @@ pub fn columns_of(path: &Path, marker: &Marker) -> Result<Vec<(String, String)>>
     }
 }
 
+/// Names and types of the columns of a parquet shard, types in the form of
+/// [`arrow_json`](crate::arrow_json).
+///
+/// # Errors
+/// When the file is gone or is no shard.
+pub fn types_of(path: &Path) -> Result<Vec<(String, serde_json::Value)>> {
+    table::types(path)
+}
+
 /// The rejected rows of a shard.
 ///
 /// # Errors

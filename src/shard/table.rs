@@ -221,6 +221,15 @@ pub(super) fn columns(path: &Path) -> Result<Vec<(String, String)>> {
     Ok(schema.fields().iter().map(column).collect())
 }
 
+/// Names of the columns, and their types as JSON.
+pub(super) fn types(path: &Path) -> Result<Vec<(String, serde_json::Value)>> {
+    let schema = open(path)?.schema().clone();
+    let column = |field: &FieldRef| {
+        Ok((field.name().clone(), extra_column(field.name(), field.data_type())?.data_type))
+    };
+    schema.fields().iter().map(column).collect()
+}
+
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let name = path.display();
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;

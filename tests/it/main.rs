@@ -3,6 +3,7 @@
 mod alarms;
 mod audit;
 mod clip;
+mod curate_diff_card;
 mod decode;
 mod describe;
 mod eval;

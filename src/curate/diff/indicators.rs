@@ -166,7 +166,12 @@ impl Contest {
 impl Comparison {
     /// The name in words.
     pub fn words(&self) -> String {
-        self.name.replace('_', " ")
+        match self.name {
+            "raw_generated" => "likeness to the raw text".to_owned(),
+            "synthetic_generated" => "likeness to the caption".to_owned(),
+            "facts_kept" => "names and numbers kept".to_owned(),
+            name => name.replace('_', " "),
+        }
     }
 
     /// Whether the interval of the rate excludes one half.
