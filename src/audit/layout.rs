@@ -11,6 +11,9 @@ use crate::audit::report::Report;
 use crate::audit::report::Row;
 use crate::audit::report::Stage;
 use crate::audit::tally::BINS;
+use crate::audit::tally::Drift;
+use crate::audit::tally::WordCount;
+use crate::sample::Link;
 use crate::sample::Origin;
 use crate::sample::Tag;
 use crate::sample::WordOrigin;
@@ -28,6 +31,12 @@ pub(super) struct Layout<'a> {
     flags: Vec<Bar<'a>>,
     origins: Vec<Part<'a>>,
     repeated: Vec<Bar<'a>>,
+    openings: Vec<Bar<'a>>,
+    languages: Vec<Bar<'a>>,
+    /// Words from nowhere, with their kind.
+    nowhere: Vec<Bar<'a>>,
+    /// Groups that differ from the rest by more than chance.
+    drift: Vec<&'a Drift>,
     tags: Vec<Bar<'a>>,
     rows: Vec<Card<'a>>,
 }
@@ -98,6 +107,8 @@ struct Card<'a> {
 struct Piece<'a> {
     text: &'a str,
     origin: Option<&'static str>,
+    /// What sort of word it is, and how it was found.
+    title: String,
 }
 
 impl<'a> Layout<'a> {
@@ -118,6 +129,10 @@ impl<'a> Layout<'a> {
             flags: bars(&summary.flags, summary.rows),
             origins: parts(&summary.origins),
             repeated: bars(&summary.repeated_texts, most(&summary.repeated_texts)),
+            openings: bars(&summary.openings, most(&summary.openings)),
+            languages: bars(&summary.languages, most(&summary.languages)),
+            nowhere: nowhere(&summary.nowhere_words),
+            drift: summary.drift.iter().filter(|drift| drift.differs).collect(),
             tags: bars(&summary.tags, most(&summary.tags)),
             rows: report.rows.iter().map(card).collect(),
         }
@@ -177,6 +192,11 @@ fn bars(counts: &[Count], full: u64) -> Vec<Bar<'_>> {
     counts.iter().map(|count| bar(&count.text, "", count.rows, full)).collect()
 }
 
+fn nowhere(words: &[WordCount]) -> Vec<Bar<'_>> {
+    let full = words.iter().map(|word| word.rows).max().unwrap_or(0);
+    words.iter().map(|word| bar(&word.word, &word.kind, word.rows, full)).collect()
+}
+
 fn bar<'a>(label: &'a str, detail: &'a str, rows: u64, full: u64) -> Bar<'a> {
     let share = ratio(rows, full);
     Bar { label, detail, rows, share, width: width(share) }
@@ -226,19 +246,30 @@ fn card(row: &Row) -> Card<'_> {
     }
 }
 
-/// Cuts the text at its content words. A word that is not found (another text's verdict) is passed
-/// over, never misplaced.
+/// Cuts the text at its content words. A word that is not found where it is said to be is looked for
+/// (older runs know no places); one that is nowhere (another text's verdict) is passed over.
 fn pieces<'a>(text: &'a str, words: &[WordOrigin]) -> Vec<Piece<'a>> {
+    let plain = |text| Piece { text, origin: None, title: String::new() };
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
     let mut pieces = Vec::with_capacity(2 * words.len() + 1);
     let mut end = 0;
     for word in words.iter().filter(|word| !word.word.is_empty()) {
-        let Some(at) = text[end..].find(&word.word) else { continue };
-        pieces.push(Piece { text: &text[end..end + at], origin: None });
-        let start = end + at;
+        let said = starts
+            .get(word.start as usize)
+            .copied()
+            .filter(|at| *at >= end && word.end > 0 && text[*at..].starts_with(word.word.as_str()));
+        let found = || text[end..].find(&word.word).map(|at| end + at);
+        let Some(start) = said.or_else(found) else { continue };
+        pieces.push(plain(&text[end..start]));
         end = start + word.word.len();
-        pieces.push(Piece { text: &text[start..end], origin: Some(word.origin.as_str()) });
+        let link = word.link.map_or("no source", Link::as_str);
+        pieces.push(Piece {
+            text: &text[start..end],
+            origin: Some(word.origin.as_str()),
+            title: format!("{}, {link}", word.kind.as_str()),
+        });
     }
-    pieces.push(Piece { text: &text[end..], origin: None });
+    pieces.push(plain(&text[end..]));
     pieces
 }
 
