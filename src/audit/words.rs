@@ -3,7 +3,7 @@
 //! A word comes from the source that supports it best: by the same word in another form, by a synonym,
 //! a compound, a broader or a narrower word; among equals the order of [`Origin`] decides (tag,
 //! synthetic caption, raw text). What no source supports is from nowhere. What joins different words
-//! is in [`Sources::find`] and nowhere else.
+//! is in `Sources::find` and nowhere else.
 
 use std::collections::HashMap;
 use std::rc::Rc;

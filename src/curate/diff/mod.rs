@@ -1,6 +1,6 @@
 //! Two runs beside each other: whose texts are better, by which figure, and which rows changed most.
 //!
-//! Rows are joined by key ([`row`]). Nothing is written; a run that is compared may go on meanwhile.
+//! Rows are joined by key (`row`). Nothing is written; a run that is compared may go on meanwhile.
 
 mod indicators;
 mod objects;
