@@ -92,6 +92,7 @@ pub(super) struct Case<'a> {
     pub(super) reading: &'a Reading<'a>,
     pub(super) sources: &'a Sources,
     pub(super) found: &'a [Option<Found>],
+    pub(super) relations: &'a [Relation],
 }
 
 impl Case<'_> {
@@ -233,42 +234,45 @@ impl Case<'_> {
                 });
             }
         }
-        all.extend(self.relations());
+        all.extend(self.contradicted_relations());
         all
     }
 
     /// Relations to things of a source, of which no source has the relation. `On` and `in` say too
     /// little to count.
     fn new_relations(&self) -> usize {
-        let has = |place| {
-            let mut said = self.sources.texts.iter().flat_map(|text| &text.relations);
-            said.any(|(other, _)| *other == place)
-        };
-        let relations = bindings::relations(self.text, self.reading).into_iter();
-        let new = relations.filter(|relation| {
+        let new = self.relations.iter().filter(|relation| {
             let is_vague = matches!(relation.place, Place::Above | Place::Inside);
-            !is_vague && self.found[relation.thing].is_some() && !has(relation.place)
+            let is_known = self.found[relation.thing].is_some();
+            !is_vague && is_known && !self.is_said(relation.place)
         });
         new.count()
     }
 
-    fn relations(&self) -> impl Iterator<Item = Contradiction> {
-        let said = || self.sources.texts.iter().flat_map(|text| &text.relations);
-        let relations = bindings::relations(self.text, self.reading).into_iter();
-        relations.filter_map(move |relation| {
+    /// Whether a source has this relation, to whatever thing.
+    fn is_said(&self, place: Place) -> bool {
+        self.relations_of_sources().any(|(other, _)| *other == place)
+    }
+
+    fn relations_of_sources(&self) -> impl Iterator<Item = &(Place, usize)> {
+        self.sources.texts.iter().flat_map(|text| &text.relations)
+    }
+
+    fn contradicted_relations(&self) -> impl Iterator<Item = Contradiction> {
+        self.relations.iter().filter_map(|relation| {
             let thing = &self.reading.words[relation.thing];
             // A source that has the word anywhere may mean just this.
-            if said().any(|(place, _)| *place == relation.place) {
+            if self.is_said(relation.place) {
                 return None;
             }
-            let known = |known: &usize| &self.sources.known()[*known];
-            let contrary = said().find(|(place, other)| {
-                *place == relation.place.opposite() && is_same(thing, known(other))
+            let contrary = self.relations_of_sources().find(|(place, other)| {
+                let known = &self.sources.known()[*other];
+                *place == relation.place.opposite() && is_same(thing, known)
             });
             contrary.map(|(place, _)| Contradiction {
                 said: format!("{} {}", &self.text[relation.range.clone()], thing.word.text),
                 instead: format!("{} {}", place.as_str(), thing.word.lower),
-                relation: Some(relation),
+                relation: Some(relation.clone()),
             })
         })
     }

@@ -33,8 +33,8 @@ pub(super) fn fill(
     audit.novelty = runs.novelty(&lower);
     audit.longest_copy = runs.longest(&lower);
     let own = keys(reading);
-    let of = |text: Option<&str>| text.map(|text| keys(&Reading::of(text)));
-    let (raw, synthetic) = (of(texts.raw), of(texts.synthetic));
+    let of = |text: Option<&str>, origin| text.and_then(|_| sources.stems_of(origin));
+    let (raw, synthetic) = (of(texts.raw, Origin::Raw), of(texts.synthetic, Origin::Synthetic));
     audit.raw_synthetic = likeness(raw.as_ref(), synthetic.as_ref());
     audit.raw_generated = likeness(raw.as_ref(), Some(&own));
     audit.synthetic_generated = likeness(synthetic.as_ref(), Some(&own));
@@ -120,12 +120,12 @@ fn longest_common(one: &[String], other: &[String]) -> usize {
 }
 
 /// What a text is about: the stems of its content words.
-fn keys(reading: &Reading<'_>) -> HashSet<String> {
-    reading.words.iter().map(|token| token.word.stem.clone()).collect()
+fn keys<'a>(reading: &'a Reading<'_>) -> HashSet<&'a str> {
+    reading.words.iter().map(|token| token.word.stem.as_str()).collect()
 }
 
 /// Dice's coefficient of two texts that both say something.
-fn likeness(one: Option<&HashSet<String>>, other: Option<&HashSet<String>>) -> Option<f32> {
+fn likeness(one: Option<&HashSet<&str>>, other: Option<&HashSet<&str>>) -> Option<f32> {
     let (one, other) = (one.filter(|one| !one.is_empty())?, other.filter(|o| !o.is_empty())?);
     let common = one.intersection(other).count();
     Some(2.0 * common as f32 / (one.len() + other.len()) as f32)

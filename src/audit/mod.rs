@@ -149,7 +149,9 @@ pub fn judge(config: &Config, texts: &Texts<'_>) -> (Audit, Doubts) {
     let sources = Sources::new(texts);
     let reading = Reading::of(text);
     let found = sources.find_all(&reading);
-    let case = Case { text, reading: &reading, sources: &sources, found: &found };
+    let relations = bindings::relations(text, &reading);
+    let case =
+        Case { text, reading: &reading, sources: &sources, found: &found, relations: &relations };
     let contradictions = case.contradictions();
     let mut words = sources.origins_of(text, &reading, &found);
     add_relations(&mut words, text, &contradictions);

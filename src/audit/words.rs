@@ -6,6 +6,7 @@
 //! is in `Sources::find` and nowhere else.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::audit::Texts;
@@ -201,6 +202,12 @@ impl Sources {
             looks.push(raw.into_iter().flat_map(|text| text.words.clone()).collect());
         }
         looks
+    }
+
+    /// The stems of the first text of an origin, as it was given.
+    pub(super) fn stems_of(&self, origin: Origin) -> Option<HashSet<&str>> {
+        let text = self.texts.iter().find(|text| text.origin == origin)?;
+        Some(text.words.iter().map(|&known| self.known[known].stem.as_str()).collect())
     }
 
     /// The first known form of the same lemma, or of a word that means the same.
