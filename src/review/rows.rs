@@ -10,7 +10,6 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use rayon::prelude::*;
-use serde_json::Value;
 
 use crate::atomic_file;
 use crate::filter::Filter;
@@ -180,9 +179,7 @@ fn is_kept(sample: &Sample, filter: Option<&Filter>) -> Result<bool> {
 fn as_item(sample: &Sample) -> Result<Item> {
     let Item { key, url, text_raw, extra, .. } = sample.item.clone();
     let mut all = extra;
-    if let Value::Object(ours) = serde_json::to_value(Record::from(sample.clone()))? {
-        all.extend(ours);
-    }
+    all.extend(shard::json(&Record::from(sample.clone()))?);
     for own in ["key", "url", "text_raw"] {
         all.remove(own);
     }

@@ -10,12 +10,12 @@ use arrow::datatypes::DataType;
 use arrow::datatypes::Field;
 use arrow::datatypes::Fields;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::arrow_json::extra_column;
 use crate::arrow_json::type_from_json;
 use crate::sample::Extra;
 use crate::sample::ExtraColumn;
+use crate::shard::record;
 
 /// The column of encoded pictures: struct of bytes and path, as Hugging Face `datasets` has it.
 pub(super) const IMAGE: &str = "image";
@@ -81,9 +81,7 @@ impl Layout {
 
     /// A row as JSON, with the source's columns under the names of this layout.
     pub(super) fn json(&self, record: &impl Serialize, mut extra: Extra) -> Result<Extra> {
-        let Value::Object(mut row) = serde_json::to_value(record)? else {
-            anyhow::bail!("a record is an object");
-        };
+        let mut row = record::json(record)?;
         for (name, column) in &self.extra {
             if let Some(value) = extra.remove(name) {
                 row.insert(column.name.clone(), value);

@@ -46,6 +46,7 @@ pub use reader::types_of;
 pub use record::Record;
 pub use record::RejectRecord;
 pub use record::TagRecord;
+pub use record::json;
 pub use writer::Writer;
 
 /// What became of one row.

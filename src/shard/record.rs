@@ -115,6 +115,15 @@ pub struct RejectRecord {
     pub detail: String,
 }
 
+/// A record as a JSON object. By way of text: as a value, an f32 would have the digits of an f64, and
+/// the filter "score >= 0.9" would be true of 0.9 in parquet and not in a tar.
+///
+/// # Errors
+/// When it is no object, which no record is.
+pub fn json(record: &impl Serialize) -> Result<Extra> {
+    Ok(serde_json::from_slice(&serde_json::to_vec(record)?)?)
+}
+
 /// A record out of a JSON row, and what else is in it.
 pub(super) fn split<R: DeserializeOwned>(
     mut row: Extra,
