@@ -11,6 +11,7 @@ pub mod arrow_json;
 pub mod atomic_file;
 pub mod audit;
 pub mod chart;
+pub mod chat;
 pub mod cli;
 pub mod clip;
 pub mod clip_tokenizer;

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod audit;
+mod bill;
 mod card;
 mod compare;
 mod diff;

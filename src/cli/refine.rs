@@ -12,6 +12,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::bill;
 use crate::cli::look;
 use crate::cli::outcome::Outcome;
 use crate::cli::progress::Display;
@@ -70,7 +71,7 @@ struct Opened {
     config: Config,
     source: Source,
     models: Models,
-    describer: Describer,
+    describer: Arc<Describer>,
     judge: Option<Judge>,
 }
 
@@ -118,8 +119,7 @@ impl Refine {
     fn open(&self, folder: &RunFolder, config: Config) -> Result<Opened> {
         let source = folder.source(&self.input, &config)?;
         let models = Models::open(&config.perceive)?;
-        let requests = folder.path.join("requests.sqlite");
-        let describer = Describer::open(&config.describe, &requests)?;
+        let describer = Arc::new(open_describer(&folder.path, &config)?);
         let judge = judge(&config)?;
         Ok(Opened { config, source, models, describer, judge })
     }
@@ -136,12 +136,16 @@ impl Refine {
             .build()
             .context("cannot start the threads of the network")?;
         let stop = Stop::default();
-        let asked = stop.clone();
+        let (asked, writer) = (stop.clone(), Arc::clone(describer));
         let signal = signals::listen(
             network.handle(),
             "what is under way is finished and kept where it can be",
-            move || asked.stop(),
+            move || {
+                asked.stop();
+                writer.halt();
+            },
         )?;
+        self.greet(describer);
         let fetcher = source.plan().has_urls().then(|| Fetcher::new(&config.fetch)).transpose()?;
         let stages = Stages {
             source,
@@ -159,7 +163,9 @@ impl Refine {
             alarms: &config.alarms,
         };
         let progress = Arc::new(Progress::default());
-        let display = Display::start(Style::of(self.json), progress.clone(), work.rows);
+        let payer = Arc::clone(describer);
+        let spent = Box::new(move || payer.spent());
+        let display = Display::start(Style::of(self.json), progress.clone(), work.rows, spent);
         let before: u64 = work.finished.iter().map(|marker| marker.rows_read).sum();
         let again = work.todo.iter().filter_map(|todo| todo.again.as_ref());
         let again: u64 = again.map(|again| again.rows.len() as u64).sum();
@@ -170,6 +176,7 @@ impl Refine {
             });
         drop(display);
         network.shutdown_background();
+        bill::write(&self.output, describer, !self.json)?;
         end?;
         Ok(match signal.load(Ordering::Relaxed) {
             0 => Outcome::Done,
@@ -193,7 +200,7 @@ impl Refine {
         let source = folder.source(&self.input, &config)?;
         let models = Models::open(&config.perceive)?;
         // A store in memory: asking what would be done must not create a file.
-        let describer = Describer::open(&config.describe, Path::new(":memory:"))?;
+        let describer = Describer::open(&config.describe, Path::new(":memory:"), "")?;
         let judge = judge(&config)?;
         let identity = run::identity(&self.input, &config, &models, &describer, judge.as_ref())?;
         folder.is_same(&identity)?;
@@ -262,6 +269,16 @@ impl Refine {
         }
     }
 
+    /// Who writes, before an hour of looking is spent on it. Nothing ends here: what was answered before
+    /// may be all that is needed.
+    fn greet(&self, describer: &Describer) {
+        match describer.probe() {
+            Ok(line) if !self.json => eprintln!("writer: {line}"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("the writer is not ready: {error:#}"),
+        }
+    }
+
     fn summarise(&self, folder: &RunFolder) -> Result<()> {
         let started = Instant::now();
         let report = report::write(&folder.path)?;
@@ -278,6 +295,14 @@ impl Refine {
         println!("shards: {}\nreport: {}", folder.path.display(), report.display());
         Ok(())
     }
+}
+
+/// The writer, with its memory in the run's folder or where the configuration says.
+fn open_describer(run: &Path, config: &Config) -> Result<Describer> {
+    let own = run.join("requests.sqlite");
+    let requests = config.describe.requests.as_deref().unwrap_or(&own);
+    let name = run.canonicalize().unwrap_or_else(|_| run.to_owned());
+    Describer::open(&config.describe, requests, &name.display().to_string())
 }
 
 /// Who says how well texts fit, where a checkpoint is named.

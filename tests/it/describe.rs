@@ -15,15 +15,15 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
+use recaption::chat::Remote;
+use recaption::chat::RemoteConfig;
+use recaption::chat::Writer;
+use recaption::chat::store::Store;
 use recaption::describe::Answer;
 use recaption::describe::Config;
 use recaption::describe::Describer;
 use recaption::describe::Limits;
-use recaption::describe::RemoteConfig;
 use recaption::describe::Request;
-use recaption::describe::remote::Remote;
-use recaption::describe::store::Store;
-use recaption::describe::writer::Writer;
 use recaption::retry::Policy;
 use recaption::sample::Tag;
 use secrecy::SecretString;
@@ -154,8 +154,13 @@ fn status(status: u16, headers: &'static str, message: &str) -> Act {
 }
 
 fn describer(config: &Config, folder: &Path) -> Describer {
-    let remote = Remote::with_key(&config.remote, Some(SecretString::from(KEY))).unwrap();
-    Describer::with_writer(config, Box::new(remote), &folder.join("requests.sqlite")).unwrap()
+    let remote = Remote::with_keys(&config.remote, key).unwrap();
+    Describer::with_writer(config, Box::new(remote), &folder.join("requests.sqlite"), "run")
+        .unwrap()
+}
+
+fn key(_variable: &str) -> Option<SecretString> {
+    Some(SecretString::from(KEY))
 }
 
 fn dog() -> [Tag; 1] {
@@ -240,7 +245,7 @@ fn a_pause_that_was_asked_for_is_kept_by_everybody() {
         _ => completion("A dog on a green sofa."),
     });
     let mut config = server.config();
-    config.remote.concurrency = 1;
+    (config.remote.concurrency, config.remote.max_concurrency) = (1, 1);
     let describer = describer(&config, dir.path());
     let start = Instant::now();
     let tags = dog();
@@ -369,7 +374,7 @@ fn what_was_paid_for_is_never_paid_again() {
     let tags = dog();
     let rows: Vec<Request<'_>> = raws.iter().map(|raw| row(raw, &tags)).collect();
     let mut config = first.config();
-    config.remote.concurrency = 1;
+    (config.remote.concurrency, config.remote.max_concurrency) = (1, 1);
     describer(&config, dir.path()).describe(&rows).unwrap_err();
     let stored = Store::open(&dir.path().join("requests.sqlite")).unwrap().count().unwrap();
     assert_eq!(stored.accepted, 4);
@@ -457,7 +462,7 @@ fn the_key_is_nowhere() {
     seen += &format!("{:?}", ask(&describer, "Bello"));
     let error = describer.describe(&[row("Waldi", &dog())]).unwrap_err();
     seen += &format!("{error:#} {error:?} {}", describer.provenance());
-    let remote = Remote::with_key(&server.config().remote, Some(SecretString::from(KEY))).unwrap();
+    let remote = Remote::with_keys(&server.config().remote, key).unwrap();
     seen += &format!("{remote:?} {}", remote.identity());
     seen += &serde_json::to_string(&server.config()).unwrap();
     assert!(!seen.contains(KEY), "{seen}");

@@ -1,0 +1,362 @@
+//! How many requests one endpoint is given at once: found out, not asked for.
+//!
+//! No constant is right: a small server has four slots, a large one gains up to five hundred. The limit
+//! doubles while that brings more answers a second, and goes back one step when it does not: there is
+//! the knee, beyond which requests only wait. From then on a trial now and then looks whether the knee
+//! has moved, ever more rarely while it has not. A refusal (429, 503, timeout) cuts the limit to seven
+//! tenths at once, and it climbs back by one a window: additive increase, multiplicative decrease.
+//!
+//! Answers are counted in windows. After each change of the limit, as many answers pass uncounted as
+//! were in flight, because they were asked for under the limit before.
+
+use std::time::Duration;
+use std::time::Instant;
+
+/// What a step must bring to be worth it: less than this and it is noise.
+const GAIN: f64 = 1.03;
+
+/// What is left of the limit after a refusal.
+const CUT: f64 = 0.7;
+
+/// A trial goes up or down by this part of the limit.
+const TRIAL: usize = 8;
+
+/// Windows between two trials at first; twice as many after each that found nothing.
+const PAUSE: u32 = 4;
+const LONGEST_PAUSE: u32 = 64;
+
+/// Answers of a window at least: fewer say nothing of a rate.
+const SHORTEST_WINDOW: usize = 32;
+
+/// The limit of one endpoint, and how it came to be.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    limit: usize,
+    most: usize,
+    in_flight: usize,
+    phase: Phase,
+    /// Answers that are still to pass uncounted.
+    settling: usize,
+    window: Window,
+    /// Windows between trials.
+    pause: u32,
+    /// Whether the next trial goes down.
+    is_next_down: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Twice as many, as long as that helps; the limit and the rate before.
+    Doubling(Option<(usize, f64)>),
+    /// Back up by one a window, to where it was refused.
+    Climbing { until: usize },
+    /// At the knee, for so many windows.
+    Steady { windows: u32 },
+    /// Another limit, for one window; the limit and the rate before.
+    Trial { limit: usize, rate: f64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    started: Instant,
+    done: usize,
+    /// Answers that came while the limit was reached: only then does it say something.
+    full: usize,
+}
+
+/// How a request ended, as far as it says something of the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With an answer.
+    Served,
+    /// With a refusal for being too many.
+    Refused,
+    /// Otherwise.
+    Failed,
+}
+
+impl Gate {
+    pub(super) fn new(start: usize, most: usize, now: Instant) -> Gate {
+        let most = most.max(1);
+        let limit = start.clamp(1, most);
+        let phase = match limit == most {
+            true => Phase::Steady { windows: 0 },
+            false => Phase::Doubling(None),
+        };
+        Gate {
+            limit,
+            most,
+            in_flight: 0,
+            phase,
+            settling: 0,
+            window: Window::new(now),
+            pause: PAUSE,
+            is_next_down: false,
+        }
+    }
+
+    /// Requests that may be in flight.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Requests that may ever be in flight.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Where the knee is, once it was found.
+    pub(super) fn knee(&self) -> Option<usize> {
+        match self.phase {
+            Phase::Doubling(_) => None,
+            Phase::Climbing { .. } | Phase::Steady { .. } => Some(self.limit),
+            Phase::Trial { limit, .. } => Some(limit),
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight < self.limit
+    }
+
+    /// The endpoint says how many it takes.
+    pub(super) fn cap(&mut self, most: usize) {
+        self.most = most.clamp(1, self.most);
+        self.limit = self.limit.min(self.most);
+    }
+
+    pub(super) fn enter(&mut self) {
+        self.in_flight += 1;
+    }
+
+    pub(super) fn leave(&mut self, ended: Ended, now: Instant) {
+        let was_full = self.in_flight >= self.limit;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match ended {
+            Ended::Refused => self.refused(now),
+            Ended::Served => self.served(was_full, now),
+            Ended::Failed => self.settling = self.settling.saturating_sub(1),
+        }
+    }
+
+    fn refused(&mut self, now: Instant) {
+        if self.settling > 0 {
+            // One overload refuses many at once, and they all mean the same.
+            self.settling -= 1;
+            return;
+        }
+        let until = match self.phase {
+            Phase::Trial { limit, .. } => limit,
+            _ => self.limit.saturating_sub(1).max(1),
+        };
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.change((self.limit as f64 * CUT) as usize, Phase::Climbing { until }, now);
+    }
+
+    fn served(&mut self, was_full: bool, now: Instant) {
+        if self.settling > 0 {
+            self.settling -= 1;
+            if self.settling == 0 {
+                self.window = Window::new(now);
+            }
+            return;
+        }
+        self.window.done += 1;
+        self.window.full += usize::from(was_full);
+        if self.window.done < SHORTEST_WINDOW.max(self.limit) {
+            return;
+        }
+        let window = std::mem::replace(&mut self.window, Window::new(now));
+        // Where there were not enough rows to ask about, the limit was not what limited.
+        if window.full * 10 >= window.done * 9 {
+            self.judge(window.rate(now), now);
+        }
+    }
+
+    fn judge(&mut self, rate: f64, now: Instant) {
+        match self.phase.clone() {
+            Phase::Doubling(Some((limit, before))) if rate < before * GAIN => {
+                self.change(limit, Phase::Steady { windows: 0 }, now);
+            }
+            Phase::Doubling(_) if self.limit == self.most => {
+                self.phase = Phase::Steady { windows: 0 };
+            }
+            Phase::Doubling(_) => {
+                let before = Some((self.limit, rate));
+                self.change(self.limit.saturating_mul(2), Phase::Doubling(before), now);
+            }
+            Phase::Climbing { until } if self.limit >= until => {
+                self.phase = Phase::Steady { windows: 0 };
+            }
+            Phase::Climbing { until } => {
+                self.change(self.limit + 1, Phase::Climbing { until }, now);
+            }
+            Phase::Steady { windows } if windows < self.pause => {
+                self.phase = Phase::Steady { windows: windows + 1 };
+            }
+            Phase::Steady { .. } => self.attempt(rate, now),
+            Phase::Trial { limit, rate: before } => self.compare(limit, before, rate, now),
+        }
+    }
+
+    /// Another limit for one window: up, next time down.
+    fn attempt(&mut self, rate: f64, now: Instant) {
+        let (limit, step) = (self.limit, (self.limit / TRIAL).max(1));
+        let is_down = self.is_next_down || limit == self.most;
+        self.is_next_down = !is_down;
+        let other = if is_down { limit.saturating_sub(step).max(1) } else { limit + step };
+        if other != limit {
+            self.change(other, Phase::Trial { limit, rate }, now);
+        }
+    }
+
+    /// More must bring more; fewer must only bring as much, because the others wait less then.
+    fn compare(&mut self, limit: usize, before: f64, rate: f64, now: Instant) {
+        let is_better = match self.limit > limit {
+            true => rate > before * GAIN,
+            false => rate * 1.01 > before,
+        };
+        if is_better {
+            self.pause = PAUSE;
+            self.phase = Phase::Steady { windows: 0 };
+        } else {
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.change(limit, Phase::Steady { windows: 0 }, now);
+        }
+    }
+
+    fn change(&mut self, limit: usize, phase: Phase, now: Instant) {
+        self.limit = limit.clamp(1, self.most);
+        self.phase = phase;
+        self.settling = self.in_flight;
+        self.window = Window::new(now);
+    }
+}
+
+impl Window {
+    fn new(now: Instant) -> Window {
+        Window { started: now, done: 0, full: 0 }
+    }
+
+    fn rate(&self, now: Instant) -> f64 {
+        let time = now.duration_since(self.started).max(Duration::from_micros(1));
+        self.done as f64 / time.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Reverse;
+    use std::collections::BinaryHeap;
+    use std::collections::VecDeque;
+
+    /// A server that works on `slots` at once, each taking `a + b * active`; others wait, or are refused
+    /// where there is a `limit`. Time is counted, not spent.
+    struct Server {
+        slots: usize,
+        a: f64,
+        b: f64,
+        refuses_above: Option<usize>,
+    }
+
+    impl Server {
+        /// Answers a second, the gate at the end, and refusals.
+        fn run(&self, gate: &mut Gate, requests: usize) -> (f64, usize) {
+            // A pause between two runs is not to be counted.
+            let start = gate.window.started;
+            gate.window = Window::new(start);
+            let at = |time: f64| start + Duration::from_secs_f64(time);
+            let (mut now, mut sent, mut done, mut refused) = (0.0f64, 0, 0, 0);
+            let mut ends: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
+            let mut waiting: VecDeque<()> = VecDeque::new();
+            while done < requests {
+                while gate.has_room() && sent - refused < requests {
+                    gate.enter();
+                    sent += 1;
+                    if self.refuses_above.is_some_and(|most| ends.len() + waiting.len() >= most) {
+                        refused += 1;
+                        gate.leave(Ended::Refused, at(now));
+                        // The pause that the refusal asks for.
+                        if refused > requests {
+                            return (0.0, refused);
+                        }
+                        break;
+                    }
+                    waiting.push_back(());
+                }
+                while ends.len() < self.slots && waiting.pop_front().is_some() {
+                    let takes = self.a + self.b * (ends.len() + 1) as f64;
+                    ends.push(Reverse(((now + takes) * 1e9) as u64));
+                }
+                let Some(Reverse(end)) = ends.pop() else { continue };
+                now = end as f64 / 1e9;
+                done += 1;
+                gate.leave(Ended::Served, at(now));
+            }
+            (done as f64 / now, refused)
+        }
+
+        fn best(&self) -> f64 {
+            self.slots as f64 / (self.a + self.b * self.slots as f64)
+        }
+    }
+
+    fn gate(most: usize) -> Gate {
+        Gate::new(8, most, Instant::now())
+    }
+
+    #[test]
+    fn the_knee_of_a_server_is_found_and_kept() {
+        for slots in [1, 3, 8, 20, 64, 100, 300] {
+            let server = Server { slots, a: 0.2, b: 0.001, refuses_above: None };
+            let mut gate = gate(512);
+            server.run(&mut gate, 20_000);
+            let (rate, _) = server.run(&mut gate, 20_000);
+            assert!(rate > 0.98 * server.best(), "{slots}: {rate} of {}", server.best());
+            let knee = gate.knee().unwrap();
+            assert!(knee >= slots * 9 / 10 && knee <= slots * 2 + 8, "{slots}: {knee}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_cuts_at_once_and_the_limit_climbs_back() {
+        let server = Server { slots: 40, a: 0.2, b: 0.001, refuses_above: Some(40) };
+        let mut gate = gate(512);
+        server.run(&mut gate, 20_000);
+        let (rate, refused) = server.run(&mut gate, 20_000);
+        assert!(rate > 0.9 * server.best(), "{rate} of {}", server.best());
+        assert!(refused < 100, "{refused}");
+        let before = gate.limit();
+        gate.settling = 0;
+        gate.enter();
+        gate.leave(Ended::Refused, Instant::now());
+        assert!(gate.limit() * 10 <= before * 8, "{before} {}", gate.limit());
+    }
+
+    #[test]
+    fn one_overload_cuts_once() {
+        let mut gate = Gate::new(100, 512, Instant::now());
+        (0..100).for_each(|_| gate.enter());
+        (0..100).for_each(|_| gate.leave(Ended::Refused, Instant::now()));
+        assert_eq!(gate.limit(), 70);
+    }
+
+    #[test]
+    fn a_cap_is_never_passed_and_few_rows_change_nothing() {
+        let server = Server { slots: 300, a: 0.2, b: 0.0, refuses_above: None };
+        let mut gate = gate(512);
+        gate.cap(4);
+        server.run(&mut gate, 5_000);
+        assert!(gate.limit() <= 4);
+        let mut idle = Gate::new(8, 512, Instant::now());
+        for _ in 0..1_000 {
+            idle.enter();
+            idle.leave(Ended::Served, Instant::now());
+        }
+        assert_eq!((idle.limit(), idle.knee()), (8, None));
+    }
+}
