@@ -6,11 +6,12 @@
 //! has moved, ever more rarely while it has not. A refusal (429, 503, timeout) cuts the limit to seven
 //! tenths at once, and it climbs back by one a window: additive increase, multiplicative decrease.
 //!
-//! Answers are counted in windows. After each change of the limit, as many answers pass uncounted as
-//! were in flight, because they were asked for under the limit before.
+//! Answers a second are requests in flight over the time that one takes (Little's law), from the answers
+//! of a window. They are not counted against a clock: answers come in bursts, and a window that ends
+//! within one would find another rate each time. After each change of the limit, as many answers pass
+//! uncounted as were in flight, because they were asked for under the limit before.
 
 use std::time::Duration;
-use std::time::Instant;
 
 /// What a step must bring to be worth it: less than this and it is noise.
 const GAIN: f64 = 1.03;
@@ -56,10 +57,11 @@ enum Phase {
     Trial { limit: usize, rate: f64 },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Window {
-    started: Instant,
     done: usize,
+    /// Of all of them together.
+    took: Duration,
     /// Answers that came while the limit was reached: only then does it say something.
     full: usize,
 }
@@ -76,7 +78,7 @@ pub(super) enum Ended {
 }
 
 impl Gate {
-    pub(super) fn new(start: usize, most: usize, now: Instant) -> Gate {
+    pub(super) fn new(start: usize, most: usize) -> Gate {
         let most = most.max(1);
         let limit = start.clamp(1, most);
         let phase = match limit == most {
@@ -89,7 +91,7 @@ impl Gate {
             in_flight: 0,
             phase,
             settling: 0,
-            window: Window::new(now),
+            window: Window::default(),
             pause: PAUSE,
             is_next_down: false,
         }
@@ -132,17 +134,18 @@ impl Gate {
         self.in_flight += 1;
     }
 
-    pub(super) fn leave(&mut self, ended: Ended, now: Instant) {
+    /// A request that took so long.
+    pub(super) fn leave(&mut self, ended: Ended, took: Duration) {
         let was_full = self.in_flight >= self.limit;
         self.in_flight = self.in_flight.saturating_sub(1);
         match ended {
-            Ended::Refused => self.refused(now),
-            Ended::Served => self.served(was_full, now),
+            Ended::Refused => self.refused(),
+            Ended::Served => self.served(was_full, took),
             Ended::Failed => self.settling = self.settling.saturating_sub(1),
         }
     }
 
-    fn refused(&mut self, now: Instant) {
+    fn refused(&mut self) {
         if self.settling > 0 {
             // One overload refuses many at once, and they all mean the same.
             self.settling -= 1;
@@ -153,68 +156,66 @@ impl Gate {
             _ => self.limit.saturating_sub(1).max(1),
         };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        self.change((self.limit as f64 * CUT) as usize, Phase::Climbing { until }, now);
+        self.change((self.limit as f64 * CUT) as usize, Phase::Climbing { until });
     }
 
-    fn served(&mut self, was_full: bool, now: Instant) {
+    fn served(&mut self, was_full: bool, took: Duration) {
         if self.settling > 0 {
             self.settling -= 1;
-            if self.settling == 0 {
-                self.window = Window::new(now);
-            }
             return;
         }
         self.window.done += 1;
+        self.window.took += took;
         self.window.full += usize::from(was_full);
         if self.window.done < SHORTEST_WINDOW.max(self.limit) {
             return;
         }
-        let window = std::mem::replace(&mut self.window, Window::new(now));
+        let window = std::mem::take(&mut self.window);
         // Where there were not enough rows to ask about, the limit was not what limited.
         if window.full * 10 >= window.done * 9 {
-            self.judge(window.rate(now), now);
+            self.judge(window.rate(self.limit));
         }
     }
 
-    fn judge(&mut self, rate: f64, now: Instant) {
+    fn judge(&mut self, rate: f64) {
         match self.phase.clone() {
             Phase::Doubling(Some((limit, before))) if rate < before * GAIN => {
-                self.change(limit, Phase::Steady { windows: 0 }, now);
+                self.change(limit, Phase::Steady { windows: 0 });
             }
             Phase::Doubling(_) if self.limit == self.most => {
                 self.phase = Phase::Steady { windows: 0 };
             }
             Phase::Doubling(_) => {
                 let before = Some((self.limit, rate));
-                self.change(self.limit.saturating_mul(2), Phase::Doubling(before), now);
+                self.change(self.limit.saturating_mul(2), Phase::Doubling(before));
             }
             Phase::Climbing { until } if self.limit >= until => {
                 self.phase = Phase::Steady { windows: 0 };
             }
             Phase::Climbing { until } => {
-                self.change(self.limit + 1, Phase::Climbing { until }, now);
+                self.change(self.limit + 1, Phase::Climbing { until });
             }
             Phase::Steady { windows } if windows < self.pause => {
                 self.phase = Phase::Steady { windows: windows + 1 };
             }
-            Phase::Steady { .. } => self.attempt(rate, now),
-            Phase::Trial { limit, rate: before } => self.compare(limit, before, rate, now),
+            Phase::Steady { .. } => self.attempt(rate),
+            Phase::Trial { limit, rate: before } => self.compare(limit, before, rate),
         }
     }
 
     /// Another limit for one window: up, next time down.
-    fn attempt(&mut self, rate: f64, now: Instant) {
+    fn attempt(&mut self, rate: f64) {
         let (limit, step) = (self.limit, (self.limit / TRIAL).max(1));
         let is_down = self.is_next_down || limit == self.most;
         self.is_next_down = !is_down;
         let other = if is_down { limit.saturating_sub(step).max(1) } else { limit + step };
         if other != limit {
-            self.change(other, Phase::Trial { limit, rate }, now);
+            self.change(other, Phase::Trial { limit, rate });
         }
     }
 
     /// More must bring more; fewer must only bring as much, because the others wait less then.
-    fn compare(&mut self, limit: usize, before: f64, rate: f64, now: Instant) {
+    fn compare(&mut self, limit: usize, before: f64, rate: f64) {
         let is_better = match self.limit > limit {
             true => rate > before * GAIN,
             false => rate * 1.01 > before,
@@ -224,26 +225,23 @@ impl Gate {
             self.phase = Phase::Steady { windows: 0 };
         } else {
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-            self.change(limit, Phase::Steady { windows: 0 }, now);
+            self.change(limit, Phase::Steady { windows: 0 });
         }
     }
 
-    fn change(&mut self, limit: usize, phase: Phase, now: Instant) {
+    fn change(&mut self, limit: usize, phase: Phase) {
         self.limit = limit.clamp(1, self.most);
         self.phase = phase;
         self.settling = self.in_flight;
-        self.window = Window::new(now);
+        self.window = Window::default();
     }
 }
 
 impl Window {
-    fn new(now: Instant) -> Window {
-        Window { started: now, done: 0, full: 0 }
-    }
-
-    fn rate(&self, now: Instant) -> f64 {
-        let time = now.duration_since(self.started).max(Duration::from_micros(1));
-        self.done as f64 / time.as_secs_f64()
+    /// Answers a second with so many in flight.
+    fn rate(&self, in_flight: usize) -> f64 {
+        let each = self.took.max(Duration::from_micros(1)).as_secs_f64() / self.done.max(1) as f64;
+        in_flight as f64 / each
     }
 }
 
@@ -266,36 +264,31 @@ mod tests {
     impl Server {
         /// Answers a second, the gate at the end, and refusals.
         fn run(&self, gate: &mut Gate, requests: usize) -> (f64, usize) {
-            // A pause between two runs is not to be counted.
-            let start = gate.window.started;
-            gate.window = Window::new(start);
-            let at = |time: f64| start + Duration::from_secs_f64(time);
             let (mut now, mut sent, mut done, mut refused) = (0.0f64, 0, 0, 0);
-            let mut ends: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
-            let mut waiting: VecDeque<()> = VecDeque::new();
+            // When it ends, when it was sent; in nanoseconds.
+            let mut ends: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
+            let mut waiting: VecDeque<u64> = VecDeque::new();
             while done < requests {
-                while gate.has_room() && sent - refused < requests {
+                while gate.has_room() && sent < requests {
                     gate.enter();
-                    sent += 1;
                     if self.refuses_above.is_some_and(|most| ends.len() + waiting.len() >= most) {
                         refused += 1;
-                        gate.leave(Ended::Refused, at(now));
-                        // The pause that the refusal asks for.
-                        if refused > requests {
-                            return (0.0, refused);
-                        }
+                        gate.leave(Ended::Refused, Duration::ZERO);
+                        // The pause that a refusal brings.
                         break;
                     }
-                    waiting.push_back(());
+                    sent += 1;
+                    waiting.push_back((now * 1e9) as u64);
                 }
-                while ends.len() < self.slots && waiting.pop_front().is_some() {
+                while ends.len() < self.slots && !waiting.is_empty() {
                     let takes = self.a + self.b * (ends.len() + 1) as f64;
-                    ends.push(Reverse(((now + takes) * 1e9) as u64));
+                    let end = ((now + takes) * 1e9) as u64;
+                    ends.extend(waiting.pop_front().map(|since| Reverse((end, since))));
                 }
-                let Some(Reverse(end)) = ends.pop() else { continue };
+                let Some(Reverse((end, since))) = ends.pop() else { continue };
                 now = end as f64 / 1e9;
                 done += 1;
-                gate.leave(Ended::Served, at(now));
+                gate.leave(Ended::Served, Duration::from_nanos(end - since));
             }
             (done as f64 / now, refused)
         }
@@ -306,7 +299,7 @@ mod tests {
     }
 
     fn gate(most: usize) -> Gate {
-        Gate::new(8, most, Instant::now())
+        Gate::new(8, most)
     }
 
     #[test]
@@ -333,15 +326,15 @@ mod tests {
         let before = gate.limit();
         gate.settling = 0;
         gate.enter();
-        gate.leave(Ended::Refused, Instant::now());
+        gate.leave(Ended::Refused, Duration::ZERO);
         assert!(gate.limit() * 10 <= before * 8, "{before} {}", gate.limit());
     }
 
     #[test]
     fn one_overload_cuts_once() {
-        let mut gate = Gate::new(100, 512, Instant::now());
+        let mut gate = Gate::new(100, 512);
         (0..100).for_each(|_| gate.enter());
-        (0..100).for_each(|_| gate.leave(Ended::Refused, Instant::now()));
+        (0..100).for_each(|_| gate.leave(Ended::Refused, Duration::ZERO));
         assert_eq!(gate.limit(), 70);
     }
 
@@ -352,10 +345,10 @@ mod tests {
         gate.cap(4);
         server.run(&mut gate, 5_000);
         assert!(gate.limit() <= 4);
-        let mut idle = Gate::new(8, 512, Instant::now());
+        let mut idle = Gate::new(8, 512);
         for _ in 0..1_000 {
             idle.enter();
-            idle.leave(Ended::Served, Instant::now());
+            idle.leave(Ended::Served, Duration::from_millis(1));
         }
         assert_eq!((idle.limit(), idle.knee()), (8, None));
     }

@@ -88,7 +88,8 @@ struct Desk {
 /// Leave to send one request to one endpoint. Must be given back by [`Pool::leave`].
 pub(super) struct Lease {
     pub(super) index: usize,
-    pub(super) reserved: Spent,
+    reserved: Spent,
+    since: Instant,
 }
 
 /// How one endpoint was used, for the report.
@@ -119,11 +120,10 @@ enum Choice {
 
 impl Pool {
     pub(super) fn new(endpoints: Vec<Endpoint>, policy: Policy) -> Pool {
-        let now = Instant::now();
         let desk = |endpoint: &Endpoint| {
             let place = &endpoint.place;
             Desk {
-                gate: Gate::new(place.concurrency, place.max_concurrency, now),
+                gate: Gate::new(place.concurrency, place.max_concurrency),
                 limits: Limits::new(place.requests_per_minute, place.tokens_per_minute),
                 closed_until: None,
                 failures: 0,
@@ -194,7 +194,7 @@ impl Pool {
                     let place = &self.endpoints[index].place;
                     let reserved = place.spent(prompt_tokens, completion_tokens);
                     match bill.reserve(&reserved) {
-                        Ok(true) => return Ok(Lease { index, reserved }),
+                        Ok(true) => return Ok(Lease { index, reserved, since: Instant::now() }),
                         Ok(false) => self.put_back(index),
                         Err(spent) => {
                             self.put_back(index);
@@ -254,13 +254,13 @@ impl Pool {
 
     /// A lease that was not used.
     fn put_back(&self, index: usize) {
-        self.lock().desks[index].gate.leave(Ended::Failed, Instant::now());
+        self.lock().desks[index].gate.leave(Ended::Failed, Duration::ZERO);
     }
 
     /// The request brought an answer, for which so much was spent.
     pub(super) fn served(&self, lease: &Lease, spent: &Spent) {
         self.bill().settle(&lease.reserved, spent);
-        self.leave(lease.index, Ended::Served, |desk, _| {
+        self.leave(lease, Ended::Served, |desk, _| {
             (desk.served, desk.failures) = (desk.served + 1, 0);
         });
     }
@@ -268,7 +268,7 @@ impl Pool {
     /// It brought none, for a reason that is the row's and not the endpoint's.
     pub(super) fn refused_row(&self, lease: &Lease) {
         self.bill().settle(&lease.reserved, &Spent::default());
-        self.leave(lease.index, Ended::Failed, |desk, _| {
+        self.leave(lease, Ended::Failed, |desk, _| {
             (desk.failed, desk.failures) = (desk.failed + 1, 0);
         });
     }
@@ -277,7 +277,7 @@ impl Pool {
     pub(super) fn failed(&self, lease: &Lease, is_refusal: bool, after: Option<Duration>) -> bool {
         self.bill().settle(&lease.reserved, &Spent::default());
         let ended = if is_refusal { Ended::Refused } else { Ended::Failed };
-        self.leave(lease.index, ended, |desk, now| {
+        self.leave(lease, ended, |desk, now| {
             desk.failed += 1;
             desk.refused += u64::from(is_refusal);
             // Of those in flight when it began, each meets the same trouble.
@@ -295,7 +295,7 @@ impl Pool {
     /// Nobody asks this endpoint any more; an error when it was the last.
     pub(super) fn out(&self, lease: &Lease, why: &str) -> Result<()> {
         self.bill().settle(&lease.reserved, &Spent::default());
-        self.leave(lease.index, Ended::Failed, |desk, _| {
+        self.leave(lease, Ended::Failed, |desk, _| {
             desk.failed += 1;
             if desk.out.is_none() {
                 tracing::warn!("this endpoint is not asked any more: {why}");
@@ -337,12 +337,12 @@ impl Pool {
         self.endpoints.iter().zip(&state.desks).map(usage).collect()
     }
 
-    fn leave(&self, index: usize, ended: Ended, note: impl FnOnce(&mut Desk, Instant)) {
+    fn leave(&self, lease: &Lease, ended: Ended, note: impl FnOnce(&mut Desk, Instant)) {
         let now = Instant::now();
         let mut state = self.lock();
-        let desk = &mut state.desks[index];
+        let desk = &mut state.desks[lease.index];
         note(desk, now);
-        desk.gate.leave(ended, now);
+        desk.gate.leave(ended, now.duration_since(lease.since));
         drop(state);
         self.changed.notify_one();
     }
