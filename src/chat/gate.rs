@@ -62,8 +62,8 @@ struct Window {
     done: usize,
     /// Of all of them together.
     took: Duration,
-    /// Answers that came while the limit was reached: only then does it say something.
-    full: usize,
+    /// Answers that came while others waited to be asked for: only then does the limit say something.
+    wanted: usize,
 }
 
 /// How a request ended, as far as it says something of the limit.
@@ -134,13 +134,12 @@ impl Gate {
         self.in_flight += 1;
     }
 
-    /// A request that took so long.
-    pub(super) fn leave(&mut self, ended: Ended, took: Duration) {
-        let was_full = self.in_flight >= self.limit;
+    /// A request that took so long, and whether others wait for its place.
+    pub(super) fn leave(&mut self, ended: Ended, took: Duration, is_wanted: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match ended {
             Ended::Refused => self.refused(),
-            Ended::Served => self.served(was_full, took),
+            Ended::Served => self.served(is_wanted, took),
             Ended::Failed => self.settling = self.settling.saturating_sub(1),
         }
     }
@@ -159,20 +158,20 @@ impl Gate {
         self.change((self.limit as f64 * CUT) as usize, Phase::Climbing { until });
     }
 
-    fn served(&mut self, was_full: bool, took: Duration) {
+    fn served(&mut self, is_wanted: bool, took: Duration) {
         if self.settling > 0 {
             self.settling -= 1;
             return;
         }
         self.window.done += 1;
         self.window.took += took;
-        self.window.full += usize::from(was_full);
+        self.window.wanted += usize::from(is_wanted);
         if self.window.done < SHORTEST_WINDOW.max(self.limit) {
             return;
         }
         let window = std::mem::take(&mut self.window);
         // Where there were not enough rows to ask about, the limit was not what limited.
-        if window.full * 10 >= window.done * 9 {
+        if window.wanted * 10 >= window.done * 9 {
             self.judge(window.rate(self.limit));
         }
     }
@@ -273,7 +272,7 @@ mod tests {
                     gate.enter();
                     if self.refuses_above.is_some_and(|most| ends.len() + waiting.len() >= most) {
                         refused += 1;
-                        gate.leave(Ended::Refused, Duration::ZERO);
+                        gate.leave(Ended::Refused, Duration::ZERO, true);
                         // The pause that a refusal brings.
                         break;
                     }
@@ -288,7 +287,7 @@ mod tests {
                 let Some(Reverse((end, since))) = ends.pop() else { continue };
                 now = end as f64 / 1e9;
                 done += 1;
-                gate.leave(Ended::Served, Duration::from_nanos(end - since));
+                gate.leave(Ended::Served, Duration::from_nanos(end - since), sent < requests);
             }
             (done as f64 / now, refused)
         }
@@ -326,7 +325,7 @@ mod tests {
         let before = gate.limit();
         gate.settling = 0;
         gate.enter();
-        gate.leave(Ended::Refused, Duration::ZERO);
+        gate.leave(Ended::Refused, Duration::ZERO, true);
         assert!(gate.limit() * 10 <= before * 8, "{before} {}", gate.limit());
     }
 
@@ -334,7 +333,7 @@ mod tests {
     fn one_overload_cuts_once() {
         let mut gate = Gate::new(100, 512);
         (0..100).for_each(|_| gate.enter());
-        (0..100).for_each(|_| gate.leave(Ended::Refused, Duration::ZERO));
+        (0..100).for_each(|_| gate.leave(Ended::Refused, Duration::ZERO, true));
         assert_eq!(gate.limit(), 70);
     }
 
@@ -348,7 +347,7 @@ mod tests {
         let mut idle = Gate::new(8, 512);
         for _ in 0..1_000 {
             idle.enter();
-            idle.leave(Ended::Served, Duration::from_millis(1));
+            idle.leave(Ended::Served, Duration::from_millis(1), false);
         }
         assert_eq!((idle.limit(), idle.knee()), (8, None));
     }

@@ -49,6 +49,8 @@ pub(super) struct Pool {
 
 struct State {
     desks: Vec<Desk>,
+    /// Requests that wait for a place.
+    waiting: usize,
     closed: Option<Closed>,
 }
 
@@ -137,7 +139,7 @@ impl Pool {
         Pool {
             endpoints,
             policy,
-            state: Mutex::new(State { desks, closed: None }),
+            state: Mutex::new(State { desks, waiting: 0, closed: None }),
             changed: Notify::new(),
             lines: Default::default(),
             bill: Mutex::new(Arc::new(Bill::new(Default::default(), Spent::default()))),
@@ -183,6 +185,7 @@ impl Pool {
         completion_tokens: u32,
         last: Option<usize>,
     ) -> Result<Lease> {
+        let _waiting = Waiting::of(self);
         let _first = self.lines[usize::from(last.is_some())].lock().await;
         let bill = self.bill();
         loop {
@@ -254,7 +257,7 @@ impl Pool {
 
     /// A lease that was not used.
     fn put_back(&self, index: usize) {
-        self.lock().desks[index].gate.leave(Ended::Failed, Duration::ZERO);
+        self.lock().desks[index].gate.leave(Ended::Failed, Duration::ZERO, false);
     }
 
     /// The request brought an answer, for which so much was spent.
@@ -340,9 +343,10 @@ impl Pool {
     fn leave(&self, lease: &Lease, ended: Ended, note: impl FnOnce(&mut Desk, Instant)) {
         let now = Instant::now();
         let mut state = self.lock();
+        let is_wanted = state.waiting > 0;
         let desk = &mut state.desks[lease.index];
         note(desk, now);
-        desk.gate.leave(ended, now.duration_since(lease.since));
+        desk.gate.leave(ended, now.duration_since(lease.since), is_wanted);
         drop(state);
         self.changed.notify_one();
     }
@@ -358,6 +362,22 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Counters and moments: each is whole after each step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counted as waiting until it is dropped, also when nobody wants the place any more.
+struct Waiting<'a>(&'a Pool);
+
+impl Waiting<'_> {
+    fn of(pool: &Pool) -> Waiting<'_> {
+        pool.lock().waiting += 1;
+        Waiting(pool)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
     }
 }
 

@@ -17,14 +17,16 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::bail;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use secrecy::SecretString;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
 use crate::chat::bill::Bill;
+use crate::chat::bill::Spent;
 use crate::chat::config::RemoteConfig;
 use crate::chat::endpoint::Answer;
 use crate::chat::endpoint::Endpoint;
@@ -72,6 +74,15 @@ struct Trouble {
     since: Instant,
     attempts: u32,
     rows: u32,
+}
+
+/// A reply, whose place is given back when it is kept.
+type Bought = (Lease, Reply, Spent);
+
+/// Why a batch ends before its end.
+enum End {
+    Store(anyhow::Error),
+    Run(anyhow::Error),
 }
 
 /// Why a request brought no reply.
@@ -167,23 +178,32 @@ impl Writer for Remote {
     }
 
     fn write(&self, batch: &[Prompted], on_reply: &OnReply<'_>) -> Result<()> {
-        self.runtime.block_on(async {
-            // Dropping the set, on an error of `on_reply`, ends what is still in flight.
-            let mut tasks = JoinSet::new();
-            for (index, prompted) in batch.iter().enumerate() {
-                let (shared, prompted) = (Arc::clone(&self.shared), prompted.clone());
-                tasks.spawn(async move { (index, shared.ask(&prompted).await) });
+        let shared = &*self.shared;
+        // Polled here and not spawned: a place is free for the next request only when the answer before
+        // is kept, and keeping it happens on this thread.
+        let asks = batch.iter().enumerate().map(|(index, prompted)| async move {
+            match shared.ask(prompted).await {
+                Ok((lease, reply, spent)) => {
+                    on_reply(index, Ok(reply)).map_err(End::Store)?;
+                    shared.pool.served(&lease, &spent);
+                    Ok(())
+                }
+                Err(Failure::Row(error)) => on_reply(index, Err(error)).map_err(End::Store),
+                Err(Failure::Run(error)) => {
+                    shared.pool.close(Closed::Because(format!("{error:#}")));
+                    Err(End::Run(error))
+                }
             }
+        });
+        self.runtime.block_on(async {
+            let mut asks: FuturesUnordered<_> = asks.collect();
             let mut end = None;
-            while let Some(done) = tasks.join_next().await {
-                let (index, answer) = done.context("a request of the remote writer panicked")?;
-                match answer {
-                    Ok(reply) => on_reply(index, Ok(reply))?,
-                    Err(Failure::Row(error)) => on_reply(index, Err(error))?,
-                    Err(Failure::Run(error)) => {
-                        self.shared.pool.close(Closed::Because(format!("{error:#}")));
-                        end.get_or_insert(error);
-                    }
+            while let Some(done) = asks.next().await {
+                match done {
+                    Ok(()) => {}
+                    // What cannot be kept must not be bought: those in flight are dropped with the rest.
+                    Err(End::Store(error)) => return Err(error),
+                    Err(End::Run(error)) => drop(end.get_or_insert(error)),
                 }
             }
             end.map_or(Ok(()), Err)
@@ -205,7 +225,7 @@ impl Writer for Remote {
 
 impl Shared {
     /// One chat: asks until it is done or hopeless.
-    async fn ask(&self, prompted: &Prompted) -> Result<Reply, Failure> {
+    async fn ask(&self, prompted: &Prompted) -> Result<Bought, Failure> {
         let last = Mutex::new(None);
         let answer = retry(&self.config.retry, || self.attempt(prompted, &last)).await;
         match answer {
@@ -219,7 +239,7 @@ impl Shared {
         &self,
         prompted: &Prompted,
         last: &Mutex<Option<usize>>,
-    ) -> Attempt<Reply, Failure> {
+    ) -> Attempt<Bought, Failure> {
         let tokens = prompt_tokens(prompted);
         let before = *last.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = match self.pool.lease(tokens, self.config.max_tokens, before).await {
@@ -236,7 +256,7 @@ impl Shared {
         }
     }
 
-    fn settle(&self, lease: Lease, answer: Answer, tokens: u32) -> Attempt<Reply, Failure> {
+    fn settle(&self, lease: Lease, answer: Answer, tokens: u32) -> Attempt<Bought, Failure> {
         match answer {
             Answer::Reply(mut reply) => {
                 let written =
@@ -245,9 +265,8 @@ impl Shared {
                 let completion = reply.tokens.unwrap_or_else(written);
                 let spent = place.spent(reply.prompt_tokens.unwrap_or(tokens), completion);
                 reply.cost = spent.cost;
-                self.pool.served(&lease, &spent);
                 *self.trouble() = Trouble::none();
-                Attempt::Done(reply)
+                Attempt::Done((lease, reply, spent))
             }
             Answer::Row(reason) => {
                 self.pool.refused_row(&lease);
@@ -321,7 +340,7 @@ impl Trouble {
     }
 }
 
-fn again(reason: String, after: Option<Duration>) -> Attempt<Reply, Failure> {
+fn again(reason: String, after: Option<Duration>) -> Attempt<Bought, Failure> {
     Attempt::Again { error: Failure::Row(RowError { reason, retryable: true }), after }
 }
 

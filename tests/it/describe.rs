@@ -12,6 +12,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -51,6 +53,18 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Server {
+        let number = AtomicUsize::new(0);
+        Server::start_with_paths(move |path, body| match path.ends_with("/chat/completions") {
+            true => script(number.fetch_add(1, Ordering::SeqCst), body),
+            false if path.ends_with("/models") => script(usize::MAX, body),
+            false => status(404, "", "no such page"),
+        })
+    }
+
+    /// The same with what was asked for; only completions are counted.
+    pub(crate) fn start_with_paths(
+        script: impl Fn(&str, &str) -> Act + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -90,19 +104,14 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, script: &dyn Fn(usize, &str) -> Act) {
+fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, script: &dyn Fn(&str, &str) -> Act) {
     let Some((path, body)) = read_request(&stream) else { return };
-    let number = match path.ends_with("/models") {
-        true => usize::MAX,
-        false => {
-            let mut log = log.lock().unwrap();
-            log.push(body.clone());
-            log.len() - 1
-        }
-    };
+    if path.ends_with("/chat/completions") {
+        log.lock().unwrap().push(body.clone());
+    }
     // Any write may fail because the client has given up: that is the client's test.
     let mut stream = stream;
-    let _ = match script(number, &body) {
+    let _ = match script(&path, &body) {
         Act::Answer { status, headers, body } => write!(
             stream,
             "HTTP/1.1 {status} Scripted\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -143,12 +152,12 @@ pub(crate) fn completion(text: &str) -> Act {
     let body = json!({
         "model": "mock-1",
         "choices": [{ "message": { "role": "assistant", "content": text }, "finish_reason": "stop" }],
-        "usage": { "completion_tokens": 7 },
+        "usage": { "prompt_tokens": 100, "completion_tokens": 7 },
     });
     Act::Answer { status: 200, headers: "", body: body.to_string() }
 }
 
-fn status(status: u16, headers: &'static str, message: &str) -> Act {
+pub(crate) fn status(status: u16, headers: &'static str, message: &str) -> Act {
     let body = json!({ "error": { "message": message } }).to_string();
     Act::Answer { status, headers, body }
 }
