@@ -24,6 +24,7 @@ pub mod eval;
 pub mod fetch;
 pub mod filter;
 pub mod folder;
+pub mod forecast;
 pub mod lexicon;
 pub mod model;
 pub mod models;

@@ -8,8 +8,8 @@
 //!
 //! Answers a second are requests in flight over the time that one takes (Little's law), from the answers
 //! of a window. They are not counted against a clock: answers come in bursts, and a window that ends
-//! within one would find another rate each time. After each change of the limit, as many answers pass
-//! uncounted as were in flight, because they were asked for under the limit before.
+//! within one would find another rate each time. After each change of the limit, only what was asked for
+//! since then counts.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ pub(super) struct Gate {
     most: usize,
     in_flight: usize,
     phase: Phase,
-    /// Answers that are still to pass uncounted.
-    settling: usize,
+    /// Changes so far.
+    epoch: u64,
     window: Window,
     /// Windows between trials.
     pause: u32,
@@ -90,7 +90,7 @@ impl Gate {
             most,
             in_flight: 0,
             phase,
-            settling: 0,
+            epoch: 0,
             window: Window::default(),
             pause: PAUSE,
             is_next_down: false,
@@ -130,26 +130,25 @@ impl Gate {
         self.limit = self.limit.min(self.most);
     }
 
-    pub(super) fn enter(&mut self) {
+    /// A request begins; what it says later is of the limit of now.
+    pub(super) fn enter(&mut self) -> u64 {
         self.in_flight += 1;
+        self.epoch
     }
 
-    /// A request that took so long, and whether others wait for its place.
-    pub(super) fn leave(&mut self, ended: Ended, took: Duration, is_wanted: bool) {
+    /// A request of an epoch took so long; and whether others wait for its place.
+    pub(super) fn leave(&mut self, epoch: u64, ended: Ended, took: Duration, is_wanted: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match ended {
+            // One overload refuses many at once, and they all mean the same.
+            _ if epoch != self.epoch => {}
             Ended::Refused => self.refused(),
             Ended::Served => self.served(is_wanted, took),
-            Ended::Failed => self.settling = self.settling.saturating_sub(1),
+            Ended::Failed => {}
         }
     }
 
     fn refused(&mut self) {
-        if self.settling > 0 {
-            // One overload refuses many at once, and they all mean the same.
-            self.settling -= 1;
-            return;
-        }
         let until = match self.phase {
             Phase::Trial { limit, .. } => limit,
             _ => self.limit.saturating_sub(1).max(1),
@@ -159,14 +158,15 @@ impl Gate {
     }
 
     fn served(&mut self, is_wanted: bool, took: Duration) {
-        if self.settling > 0 {
-            self.settling -= 1;
-            return;
-        }
         self.window.done += 1;
         self.window.took += took;
         self.window.wanted += usize::from(is_wanted);
-        if self.window.done < SHORTEST_WINDOW.max(self.limit) {
+        let shortest = match self.phase {
+            // Below the knee twice as many bring nearly twice as much: that needs no long look.
+            Phase::Doubling(_) => 1,
+            _ => SHORTEST_WINDOW,
+        };
+        if self.window.done < shortest.max(self.limit) {
             return;
         }
         let window = std::mem::take(&mut self.window);
@@ -231,7 +231,7 @@ impl Gate {
     fn change(&mut self, limit: usize, phase: Phase) {
         self.limit = limit.clamp(1, self.most);
         self.phase = phase;
-        self.settling = self.in_flight;
+        self.epoch += 1;
         self.window = Window::default();
     }
 }
@@ -264,30 +264,31 @@ mod tests {
         /// Answers a second, the gate at the end, and refusals.
         fn run(&self, gate: &mut Gate, requests: usize) -> (f64, usize) {
             let (mut now, mut sent, mut done, mut refused) = (0.0f64, 0, 0, 0);
-            // When it ends, when it was sent; in nanoseconds.
-            let mut ends: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
-            let mut waiting: VecDeque<u64> = VecDeque::new();
+            // When it ends, when it was sent, in nanoseconds; and in which epoch.
+            let mut ends: BinaryHeap<Reverse<(u64, (u64, u64))>> = BinaryHeap::new();
+            let mut waiting: VecDeque<(u64, u64)> = VecDeque::new();
             while done < requests {
                 while gate.has_room() && sent < requests {
-                    gate.enter();
+                    let epoch = gate.enter();
                     if self.refuses_above.is_some_and(|most| ends.len() + waiting.len() >= most) {
                         refused += 1;
-                        gate.leave(Ended::Refused, Duration::ZERO, true);
+                        gate.leave(epoch, Ended::Refused, Duration::ZERO, true);
                         // The pause that a refusal brings.
                         break;
                     }
                     sent += 1;
-                    waiting.push_back((now * 1e9) as u64);
+                    waiting.push_back(((now * 1e9) as u64, epoch));
                 }
                 while ends.len() < self.slots && !waiting.is_empty() {
                     let takes = self.a + self.b * (ends.len() + 1) as f64;
                     let end = ((now + takes) * 1e9) as u64;
-                    ends.extend(waiting.pop_front().map(|since| Reverse((end, since))));
+                    ends.extend(waiting.pop_front().map(|sent| Reverse((end, sent))));
                 }
-                let Some(Reverse((end, since))) = ends.pop() else { continue };
+                let Some(Reverse((end, (since, epoch)))) = ends.pop() else { continue };
                 now = end as f64 / 1e9;
                 done += 1;
-                gate.leave(Ended::Served, Duration::from_nanos(end - since), sent < requests);
+                let took = Duration::from_nanos(end - since);
+                gate.leave(epoch, Ended::Served, took, sent < requests);
             }
             (done as f64 / now, refused)
         }
@@ -323,17 +324,18 @@ mod tests {
         assert!(rate > 0.9 * server.best(), "{rate} of {}", server.best());
         assert!(refused < 100, "{refused}");
         let before = gate.limit();
-        gate.settling = 0;
-        gate.enter();
-        gate.leave(Ended::Refused, Duration::ZERO, true);
+        let epoch = gate.enter();
+        gate.leave(epoch, Ended::Refused, Duration::ZERO, true);
         assert!(gate.limit() * 10 <= before * 8, "{before} {}", gate.limit());
     }
 
     #[test]
     fn one_overload_cuts_once() {
         let mut gate = Gate::new(100, 512);
-        (0..100).for_each(|_| gate.enter());
-        (0..100).for_each(|_| gate.leave(Ended::Refused, Duration::ZERO, true));
+        let epochs: Vec<u64> = (0..100).map(|_| gate.enter()).collect();
+        for epoch in epochs {
+            gate.leave(epoch, Ended::Refused, Duration::ZERO, true);
+        }
         assert_eq!(gate.limit(), 70);
     }
 
@@ -346,8 +348,8 @@ mod tests {
         assert!(gate.limit() <= 4);
         let mut idle = Gate::new(8, 512);
         for _ in 0..1_000 {
-            idle.enter();
-            idle.leave(Ended::Served, Duration::from_millis(1), false);
+            let epoch = idle.enter();
+            idle.leave(epoch, Ended::Served, Duration::from_millis(1), false);
         }
         assert_eq!((idle.limit(), idle.knee()), (8, None));
     }

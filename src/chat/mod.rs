@@ -14,6 +14,7 @@
 //! ```
 
 pub mod bill;
+pub mod cache;
 pub mod config;
 mod endpoint;
 pub mod flights;
@@ -36,6 +37,7 @@ pub use crate::chat::config::RemoteConfig;
 pub use crate::chat::pool::Usage;
 pub use crate::chat::purchases::Purchases;
 pub use crate::chat::purchases::Question;
+pub use crate::chat::purchases::Used;
 pub use crate::chat::remote::Remote;
 pub use crate::chat::store::Key;
 pub use crate::chat::writer::Appetite;

@@ -90,6 +90,7 @@ struct Desk {
 /// Leave to send one request to one endpoint. Must be given back by [`Pool::leave`].
 pub(super) struct Lease {
     pub(super) index: usize,
+    epoch: u64,
     reserved: Spent,
     since: Instant,
 }
@@ -115,7 +116,8 @@ pub struct Usage {
 }
 
 enum Choice {
-    One(usize),
+    /// This endpoint, in this epoch of its gate.
+    One(usize, u64),
     /// Look again then, or when something changes.
     Wait(Option<Instant>),
 }
@@ -193,11 +195,13 @@ impl Pool {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let until = match self.choose(prompt_tokens.saturating_add(completion_tokens), last)? {
-                Choice::One(index) => {
+                Choice::One(index, epoch) => {
                     let place = &self.endpoints[index].place;
                     let reserved = place.spent(prompt_tokens, completion_tokens);
                     match bill.reserve(&reserved) {
-                        Ok(true) => return Ok(Lease { index, reserved, since: Instant::now() }),
+                        Ok(true) => {
+                            return Ok(Lease { index, epoch, reserved, since: Instant::now() });
+                        }
                         Ok(false) => self.put_back(index),
                         Err(spent) => {
                             self.put_back(index);
@@ -246,8 +250,8 @@ impl Pool {
         for index in open {
             match state.desks[index].limits.take(tokens) {
                 Ok(()) => {
-                    state.desks[index].gate.enter();
-                    return Ok(Choice::One(index));
+                    let epoch = state.desks[index].gate.enter();
+                    return Ok(Choice::One(index, epoch));
                 }
                 Err(wait) => soonest(now + wait),
             }
@@ -257,7 +261,7 @@ impl Pool {
 
     /// A lease that was not used.
     fn put_back(&self, index: usize) {
-        self.lock().desks[index].gate.leave(Ended::Failed, Duration::ZERO, false);
+        self.lock().desks[index].gate.leave(0, Ended::Failed, Duration::ZERO, false);
     }
 
     /// The request brought an answer, for which so much was spent.
@@ -346,7 +350,7 @@ impl Pool {
         let is_wanted = state.waiting > 0;
         let desk = &mut state.desks[lease.index];
         note(desk, now);
-        desk.gate.leave(ended, now.duration_since(lease.since), is_wanted);
+        desk.gate.leave(lease.epoch, ended, now.duration_since(lease.since), is_wanted);
         drop(state);
         self.changed.notify_one();
     }

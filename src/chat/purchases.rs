@@ -23,6 +23,20 @@ pub struct Purchases {
     store: Store,
     flights: Flights,
     run: String,
+    used: Mutex<Used>,
+}
+
+/// The answers that were used, bought now or before.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Used {
+    /// How many.
+    pub answers: u64,
+    /// Sum and sum of squares of the tokens of their prompts.
+    pub prompt_tokens: (f64, f64),
+    /// Likewise of their own tokens.
+    pub completion_tokens: (f64, f64),
+    /// Likewise of their cost.
+    pub cost: (f64, f64),
 }
 
 /// A question on its way.
@@ -48,7 +62,7 @@ impl Purchases {
     /// When the file cannot be used; says what to do.
     pub fn open(path: &Path, run: &str) -> Result<Purchases> {
         let (store, flights) = (Store::open(path)?, Flights::default());
-        Ok(Purchases { store, flights, run: run.to_owned() })
+        Ok(Purchases { store, flights, run: run.to_owned(), used: Mutex::default() })
     }
 
     /// What this run has spent so far.
@@ -93,7 +107,26 @@ impl Purchases {
             // ours to ask in the next turn of this loop.
             self.flights.wait(&keys);
         }
+        self.count(known.values().filter_map(|answer| answer.as_ref().ok()));
         Ok(questions.iter().map(|question| known[&question.key].clone()).collect())
+    }
+
+    /// What was used since this was opened.
+    pub fn used(&self) -> Used {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count<'a>(&self, replies: impl Iterator<Item = &'a Reply>) {
+        let add = |sums: &mut (f64, f64), number: f64| {
+            *sums = (sums.0 + number, sums.1 + number * number);
+        };
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for reply in replies {
+            used.answers += 1;
+            add(&mut used.prompt_tokens, f64::from(reply.prompt_tokens.unwrap_or(0)));
+            add(&mut used.completion_tokens, f64::from(reply.tokens.unwrap_or(0)));
+            add(&mut used.cost, reply.cost);
+        }
     }
 
     /// Answers from the store or the writer; nobody else is asking these.

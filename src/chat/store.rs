@@ -24,6 +24,7 @@ use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rusqlite::OptionalExtension;
 use rusqlite::Row;
+use rusqlite::ToSql;
 use rusqlite::params;
 use sha2::Digest;
 use sha2::Sha256;
@@ -193,6 +194,43 @@ impl Store {
             .map_err(|e| explain(&self.path, e))
     }
 
+    /// All rows of a query.
+    pub(super) fn all<T>(
+        &self,
+        query: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let db = self.lock();
+        let rows = db.prepare(query).and_then(|mut found| found.query_map([], read)?.collect());
+        rows.map_err(|e| explain(&self.path, e))
+    }
+
+    /// The rows of a query with one text in it.
+    pub(super) fn page<T>(
+        &self,
+        query: &str,
+        after: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let db = self.lock();
+        let rows = db
+            .prepare_cached(query)
+            .and_then(|mut found| found.query_map([after], read)?.collect());
+        rows.map_err(|e| explain(&self.path, e))
+    }
+
+    /// Runs a statement; the number that it gives, or 0.
+    pub(super) fn number(&self, statement: &str, parameters: &[&dyn ToSql]) -> Result<u64> {
+        let db = self.lock();
+        let found = db.query_row(statement, parameters, |row| row.get::<_, i64>(0)).optional();
+        Ok(found.map_err(|e| explain(&self.path, e))?.unwrap_or_default().unsigned_abs())
+    }
+
+    /// Runs a statement without a result.
+    pub(super) fn run(&self, statement: &str) -> Result<()> {
+        self.lock().execute_batch(statement).map_err(|e| explain(&self.path, e))
+    }
+
     /// A thread that panicked inside SQLite left at worst an unfinished transaction, which SQLite
     /// rolls back: the connection stays good.
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -275,7 +313,7 @@ fn explain(path: &Path, error: rusqlite::Error) -> anyhow::Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::chat::writer::Chat;
     use serde_json::json;
@@ -301,6 +339,21 @@ mod tests {
 
     fn paid<'a>(reply: &'a Reply, refused: Option<&'a str>) -> Paid<'a> {
         Paid { run: "r", writer: "remote", attempt: 0, reply, refused }
+    }
+
+    /// A store with so many answers of the models `a` and, all refused, `b`.
+    pub(crate) fn filled(path: &Path, answers: usize) -> Store {
+        let store = Store::open(path).unwrap();
+        store.run("BEGIN").unwrap();
+        for number in 0..answers {
+            let is_first = number % 2 == 0;
+            let reply =
+                Reply { model: Arc::from(if is_first { "a" } else { "b" }), ..said("A cat.") };
+            let refused = (!is_first).then_some("empty");
+            insert(&store.lock(), &key(&number.to_string()), &paid(&reply, refused)).unwrap();
+        }
+        store.run("COMMIT").unwrap();
+        store
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::chat::Prompted;
 use crate::chat::Purchases;
 use crate::chat::Question;
 use crate::chat::Reply;
+use crate::chat::Used;
 use crate::chat::Writer;
 use crate::describe::prompt::Prompt;
 use crate::describe::reply;
@@ -75,6 +76,11 @@ impl Asker {
             };
         }
         Ok(verdicts.into_iter().map(|v| v.map_err(|refused| refused.words())).collect())
+    }
+
+    /// The answers that were used so far.
+    pub(super) fn used(&self) -> Used {
+        self.purchases.used()
     }
 
     fn question<'a>(&self, sources: &'a Sources) -> Result<Asked<'a>> {

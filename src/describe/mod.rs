@@ -35,6 +35,7 @@ use crate::chat::Remote;
 use crate::chat::RemoteConfig;
 use crate::chat::Spent;
 use crate::chat::Usage;
+use crate::chat::Used;
 use crate::chat::Writer;
 use crate::describe::asker::Asker;
 use crate::describe::prompt::Prompt;
@@ -211,6 +212,11 @@ impl Describer {
     /// What this run has spent so far, all sessions together; nothing where no model is asked.
     pub fn spent(&self) -> Option<Spent> {
         self.asker.as_ref().map(|asker| asker.bill.spent())
+    }
+
+    /// The answers that were used since this was opened, bought now or before.
+    pub fn used(&self) -> Used {
+        self.asker.as_ref().map(Asker::used).unwrap_or_default()
     }
 
     /// How each endpoint was used.
