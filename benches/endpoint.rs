@@ -128,8 +128,12 @@ fn ask(url: &str, rows: usize) {
     let remote = Remote::open(&config).expect("the settings can be meant");
     let system = Message { role: Role::System, content: "You write one sentence. ".repeat(100) };
     let prefix: Arc<[Message]> = Arc::from([system]);
-    let chat = |row: usize| Chat { prefix: Arc::clone(&prefix), user: format!("row {row}: a dog") };
-    let all: Vec<Prompted> = (0..rows).map(|row| Prompted { chat: chat(row), seed: 0 }).collect();
+    let chat = |row: usize| {
+        let (prefix, user) = (Arc::clone(&prefix), format!("row {row}: a dog"));
+        Chat { prefix, user, ..Chat::default() }
+    };
+    let all: Vec<Prompted> =
+        (0..rows).map(|row| Prompted { chat: chat(row), ..Prompted::default() }).collect();
     let appetite = remote.appetite();
     let batches: Vec<&[Prompted]> = all.chunks(appetite.batch).collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));

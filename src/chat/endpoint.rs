@@ -6,6 +6,8 @@
 //! redirect is followed, so it goes to one host only, and every text from the server is searched for it
 //! before it is used.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -23,9 +25,12 @@ use reqwest::header::HeaderValue;
 use reqwest::header::RETRY_AFTER;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
+use serde_json::Map;
+use serde_json::Value;
 
 use crate::chat::config::Place;
 use crate::chat::wire;
+use crate::chat::writer::Prompted;
 use crate::chat::writer::Reply;
 use crate::retry::retry_after;
 
@@ -42,6 +47,8 @@ pub(super) struct Endpoint {
     client: Client,
     key: Option<SecretString>,
     timeout: Duration,
+    /// Whether it can be held to a JSON Schema, as far as is known.
+    takes_schema: AtomicBool,
 }
 
 /// What came of one request.
@@ -81,11 +88,39 @@ impl Endpoint {
         }
         let timeout = Duration::from_secs(timeout_s.max(1));
         let client = client(&url, place.max_concurrency, timeout)?;
-        Ok(Endpoint { place, url, client, key, timeout })
+        let takes_schema = AtomicBool::new(true);
+        Ok(Endpoint { place, url, client, key, timeout, takes_schema })
     }
 
-    /// One request, one answer.
-    pub(super) async fn ask(&self, body: Vec<u8>) -> Answer {
+    /// One chat, one answer. A server that cannot be held to a schema is not, from its first refusal on.
+    pub(super) async fn ask(
+        &self,
+        parameters: &Map<String, Value>,
+        seed: Option<u64>,
+        prompted: &Prompted,
+    ) -> Answer {
+        let is_held = prompted.schema.is_some() && self.takes_schema.load(Ordering::Relaxed);
+        let body = |is_held| {
+            wire::request(parameters, &self.place.model, seed, prompted, is_held)
+                .map_err(|error| Answer::Row(error.to_string()))
+        };
+        let answer = match body(is_held) {
+            Ok(body) => self.post(body).await,
+            Err(answer) => answer,
+        };
+        match answer {
+            Answer::Row(said) if is_held && wire::is_about_schema(&said) => {
+                self.takes_schema.store(false, Ordering::Relaxed);
+                match body(false) {
+                    Ok(body) => self.post(body).await,
+                    Err(answer) => answer,
+                }
+            }
+            answer => answer,
+        }
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Answer {
         let request = self.authorised(self.client.post(endpoint(&self.url, "chat/completions")));
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
         let response = match request.send().await {

@@ -44,6 +44,7 @@ pub use crate::chat::writer::Appetite;
 pub use crate::chat::writer::Chat;
 pub use crate::chat::writer::Message;
 pub use crate::chat::writer::OnReply;
+pub use crate::chat::writer::Picture;
 pub use crate::chat::writer::Prompted;
 pub use crate::chat::writer::Reply;
 pub use crate::chat::writer::Role;

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use anyhow::Result;
 
-use crate::chat::bill::Spent;
+use crate::chat::bill::Bill;
+use crate::chat::bill::Budget;
 use crate::chat::flights::Flights;
 use crate::chat::store::Key;
 use crate::chat::store::Paid;
@@ -24,6 +26,7 @@ pub struct Purchases {
     flights: Flights,
     run: String,
     used: Mutex<Used>,
+    bill: Arc<Bill>,
 }
 
 /// The answers that were used, bought now or before.
@@ -56,21 +59,20 @@ pub type Judge<'a> = dyn Fn(usize, &Reply) -> Option<&'static str> + Sync + 'a;
 type Answers = Vec<Result<Reply, RowError>>;
 
 impl Purchases {
-    /// Opens the store at `path`; what is bought is charged to `run`.
+    /// Opens the store at `path`; what is bought is charged to `run`, and may cost so much, what it has
+    /// cost before included.
     ///
     /// # Errors
     /// When the file cannot be used; says what to do.
-    pub fn open(path: &Path, run: &str) -> Result<Purchases> {
+    pub fn open(path: &Path, run: &str, budget: Budget) -> Result<Purchases> {
         let (store, flights) = (Store::open(path)?, Flights::default());
-        Ok(Purchases { store, flights, run: run.to_owned(), used: Mutex::default() })
+        let bill = Arc::new(Bill::new(budget, store.spent(run)?));
+        Ok(Purchases { store, flights, run: run.to_owned(), used: Mutex::default(), bill })
     }
 
-    /// What this run has spent so far.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn spent(&self) -> Result<Spent> {
-        self.store.spent(&self.run)
+    /// What the run has spent and may spend; writers are given it, so that all keep to one budget.
+    pub fn bill(&self) -> Arc<Bill> {
+        Arc::clone(&self.bill)
     }
 
     /// An answer for each question, in their order: equal questions share one.

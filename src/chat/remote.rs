@@ -48,6 +48,9 @@ use crate::retry::retry;
 /// Characters of a token, fewer than in most texts: an estimate should not be too low.
 const CHARS_PER_TOKEN: usize = 3;
 
+/// Tokens of a picture of 512 pixels, more than most models make of it.
+const PICTURE_TOKENS: usize = 1_000;
+
 /// Callers at once: enough that the slowest row of one keeps no place empty.
 const CALLERS: usize = 8;
 
@@ -249,11 +252,7 @@ impl Shared {
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease.index);
         let endpoint = self.pool.endpoint(lease.index);
         let seed = wire::is_accepted(&self.config, "seed").then_some(prompted.seed);
-        let model = &endpoint.place.model;
-        match wire::request(&self.parameters, model, seed, &prompted.chat) {
-            Ok(body) => self.settle(lease, endpoint.ask(body).await, tokens),
-            Err(error) => self.settle(lease, Answer::Row(error.to_string()), tokens),
-        }
+        self.settle(lease, endpoint.ask(&self.parameters, seed, prompted).await, tokens)
     }
 
     fn settle(&self, lease: Lease, answer: Answer, tokens: u32) -> Attempt<Bought, Failure> {
@@ -346,5 +345,6 @@ fn again(reason: String, after: Option<Duration>) -> Attempt<Bought, Failure> {
 
 fn prompt_tokens(prompted: &Prompted) -> u32 {
     let chars: usize = prompted.chat.messages().map(|(_, text)| text.len()).sum();
-    u32::try_from(chars / CHARS_PER_TOKEN).unwrap_or(u32::MAX)
+    let picture = prompted.chat.picture.as_ref().map_or(0, |_| PICTURE_TOKENS);
+    u32::try_from(chars / CHARS_PER_TOKEN + picture).unwrap_or(u32::MAX)
 }

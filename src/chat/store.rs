@@ -119,6 +119,10 @@ impl Key {
             add(role.as_str().as_bytes());
             add(content.as_bytes());
         }
+        if let Some(picture) = &prompted.chat.picture {
+            add(picture.media_type.as_bytes());
+            add(&picture.bytes);
+        }
         Key(hash.finalize().into())
     }
 }
@@ -316,10 +320,12 @@ fn explain(path: &Path, error: rusqlite::Error) -> anyhow::Error {
 pub(super) mod tests {
     use super::*;
     use crate::chat::writer::Chat;
+    use crate::chat::writer::Picture;
     use serde_json::json;
 
     fn prompted(user: &str) -> Prompted {
-        Prompted { chat: Chat { prefix: Arc::from([]), user: user.to_owned() }, seed: 0 }
+        let chat = Chat { user: user.to_owned(), ..Chat::default() };
+        Prompted { chat, ..Prompted::default() }
     }
 
     fn key(user: &str) -> Key {
@@ -364,6 +370,14 @@ pub(super) mod tests {
         assert_ne!(base, Key::of(&json!("m"), 1, &prompted("a")));
         assert_ne!(base, key("b"));
         assert_ne!(base, Key::of(&json!("m"), 0, &Prompted { seed: 1, ..prompted("a") }));
+        let with = |bytes: &'static [u8]| {
+            let mut prompted = prompted("a");
+            let picture = Picture { bytes: bytes.into(), media_type: "image/png" };
+            prompted.chat.picture = Some(picture);
+            Key::of(&json!("m"), 0, &prompted)
+        };
+        assert_ne!(base, with(b"1"));
+        assert_ne!(with(b"1"), with(b"2"));
     }
 
     #[test]

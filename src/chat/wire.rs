@@ -3,6 +3,7 @@
 //! Lenient in what is read (servers differ and grow), exact in what is sent. No network and no
 //! secrets.
 
+use base64::Engine;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Map;
@@ -10,7 +11,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::chat::config::RemoteConfig;
-use crate::chat::writer::Chat;
+use crate::chat::writer::Picture;
+use crate::chat::writer::Prompted;
 use crate::chat::writer::Reply;
 use crate::chat::writer::Role;
 
@@ -33,12 +35,19 @@ pub(super) fn request(
     parameters: &Map<String, Value>,
     model: &str,
     seed: Option<u64>,
-    chat: &Chat,
+    prompted: &Prompted,
+    is_held: bool,
 ) -> serde_json::Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Turn<'a> {
         role: &'a str,
-        content: &'a str,
+        content: Content<'a>,
+    }
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Content<'a> {
+        Text(&'a str),
+        Parts([Value; 2]),
     }
     #[derive(Serialize)]
     struct Body<'a> {
@@ -46,6 +55,8 @@ pub(super) fn request(
         messages: Vec<Turn<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         seed: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        response_format: Option<Value>,
         #[serde(flatten)]
         parameters: Parameters<'a>,
     }
@@ -56,9 +67,35 @@ pub(super) fn request(
             serializer.collect_map(self.0.iter().filter(|(name, _)| *name != "model"))
         }
     }
-    let turn = |(role, content): (Role, _)| Turn { role: role.as_str(), content };
-    let messages = chat.messages().map(turn).collect();
-    serde_json::to_vec(&Body { model, messages, seed, parameters: Parameters(parameters) })
+    let turn = |(role, text): (Role, _)| Turn { role: role.as_str(), content: Content::Text(text) };
+    let mut messages: Vec<Turn<'_>> = prompted.chat.messages().map(turn).collect();
+    if let (Some(picture), Some(user)) = (&prompted.chat.picture, messages.last_mut()) {
+        user.content = Content::Parts(parts(picture, &prompted.chat.user));
+    }
+    let response_format = prompted.schema.as_ref().filter(|_| is_held).map(|schema| {
+        let schema = json!({ "name": "answer", "strict": true, "schema": &**schema });
+        json!({ "type": "json_schema", "json_schema": schema })
+    });
+    let parameters = Parameters(parameters);
+    serde_json::to_vec(&Body { model, messages, seed, response_format, parameters })
+}
+
+/// The picture before the words, as models are trained to see it.
+fn parts(picture: &Picture, text: &str) -> [Value; 2] {
+    let data = base64::engine::general_purpose::STANDARD.encode(&picture.bytes);
+    let url = format!("data:{};base64,{data}", picture.media_type);
+    [
+        json!({ "type": "image_url", "image_url": { "url": url } }),
+        json!({ "type": "text", "text": text }),
+    ]
+}
+
+/// Whether a refusal is about being held to a schema.
+pub(super) fn is_about_schema(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["response_format", "json_schema", "structured", "grammar", "guided"]
+        .iter()
+        .any(|word| said.contains(word))
 }
 
 /// Whether a field may be sent.
@@ -154,6 +191,7 @@ pub(super) fn slots(body: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::writer::Chat;
     use crate::chat::writer::Message;
 
     #[test]
@@ -165,8 +203,9 @@ mod tests {
             ..RemoteConfig::default()
         };
         let system = Message { role: Role::System, content: "s".to_owned() };
-        let chat = Chat { prefix: [system].into(), user: "u".to_owned() };
-        let body = request(&parameters(&config), "m-of-there", Some(7), &chat).unwrap();
+        let chat = Chat { prefix: [system].into(), user: "u".to_owned(), ..Chat::default() };
+        let mut prompted = Prompted { chat, seed: 7, schema: None };
+        let body = request(&parameters(&config), "m-of-there", Some(7), &prompted, true).unwrap();
         assert_eq!(
             serde_json::from_slice::<Value>(&body).unwrap(),
             json!({
@@ -176,6 +215,21 @@ mod tests {
                 ],
             })
         );
+        let picture = Picture { bytes: b"abc".as_slice().into(), media_type: "image/png" };
+        prompted.chat.picture = Some(picture);
+        prompted.schema = Some(json!({ "type": "object" }).into());
+        let body = |is_held| {
+            let body = request(&parameters(&config), "m", None, &prompted, is_held).unwrap();
+            serde_json::from_slice::<Value>(&body).unwrap()
+        };
+        let held = body(true);
+        assert_eq!(
+            held["messages"][1]["content"][0]["image_url"]["url"],
+            "data:image/png;base64,YWJj"
+        );
+        assert_eq!(held["messages"][1]["content"][1]["text"], "u");
+        assert_eq!(held["response_format"]["json_schema"]["schema"]["type"], "object");
+        assert_eq!((body(false).get("response_format"), held.get("seed")), (None, None));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -55,22 +56,36 @@ pub trait Writer: Send + Sync {
 pub type OnReply<'a> = dyn Fn(usize, Result<Reply, RowError>) -> Result<()> + Sync + 'a;
 
 /// A chat to be answered, with the seed of this attempt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompted {
     /// The messages.
     pub chat: Chat,
     /// Differs between the attempts of one row.
     pub seed: u64,
+    /// JSON Schema of the answer. The chat asks for it in words too: not every server can be held to it.
+    pub schema: Option<Arc<serde_json::Value>>,
 }
 
 /// A rendered conversation that ends with the user's turn.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chat {
     /// System message and worked examples: the same allocation for every row of a run, so that a
     /// writer can recognise it by pointer and keep its state.
     pub prefix: Arc<[Message]>,
     /// The last turn, the only one that differs between rows.
     pub user: String,
+    /// A picture that belongs to it. Always bytes, never an address: a server must not be sent to fetch
+    /// what a stranger wrote.
+    pub picture: Option<Picture>,
+}
+
+/// An encoded picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// JPEG, PNG or WebP.
+    pub bytes: Bytes,
+    /// `image/jpeg` and so on.
+    pub media_type: &'static str,
 }
 
 impl Chat {

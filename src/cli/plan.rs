@@ -1,6 +1,7 @@
 //! `recaption plan`: what a run would do, and what it would cost, out of a pilot of some of its rows.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -11,6 +12,8 @@ use comfy_table::Table;
 use indicatif::HumanDuration;
 use serde_json::json;
 
+use crate::chat::Budget;
+use crate::chat::Purchases;
 use crate::cli::bill;
 use crate::cli::outcome::Outcome;
 use crate::cli::refine::Job;
@@ -143,7 +146,8 @@ pub(super) fn dry_run(refine: &Refine, folder: &RunFolder, config: Config) -> Re
     let source = folder.source(&refine.input, &config)?;
     let models = Models::open(&config.perceive)?;
     // A store in memory: asking what would be done must not create a file.
-    let describer = Describer::open(&config.describe, Path::new(":memory:"), "")?;
+    let purchases = Purchases::open(Path::new(":memory:"), "", Budget::default())?;
+    let describer = Describer::open(&config.describe, Some(Arc::new(purchases)))?;
     let judge = super::refine::judge(&config)?;
     let identity = run::identity(&refine.input, &config, &models, &describer, judge.as_ref())?;
     folder.is_same(&identity)?;

@@ -12,6 +12,8 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
+use crate::chat::Budget;
+use crate::chat::Purchases;
 use crate::cli::bill;
 use crate::cli::look;
 use crate::cli::outcome::Outcome;
@@ -25,6 +27,7 @@ use crate::clip::Embedder;
 use crate::clip::Judge;
 use crate::config::Config;
 use crate::describe::Describer;
+use crate::describe::WriterKind;
 use crate::fetch::Fetcher;
 use crate::perceive::Models;
 use crate::perceive::OnnxRuntime;
@@ -132,7 +135,8 @@ impl Refine {
     pub(super) fn open(&self, folder: &RunFolder, config: Config) -> Result<Opened> {
         let source = folder.source(&self.input, &config)?;
         let models = Models::open(&config.perceive)?;
-        let describer = Arc::new(open_describer(&folder.path, &config)?);
+        let purchases = open_purchases(&folder.path, &config)?;
+        let describer = Arc::new(Describer::open(&config.describe, purchases)?);
         let judge = judge(&config)?;
         Ok(Opened { config, source, models, describer, judge })
     }
@@ -268,12 +272,18 @@ impl Refine {
     }
 }
 
-/// The writer, with its memory in the run's folder or where the configuration says.
-fn open_describer(run: &Path, config: &Config) -> Result<Describer> {
+/// The memory of what was bought, in the run's folder or where the configuration says; nothing where the
+/// rules write.
+fn open_purchases(run: &Path, config: &Config) -> Result<Option<Arc<Purchases>>> {
+    if config.describe.writer == WriterKind::Rules {
+        return Ok(None);
+    }
     let own = run.join("requests.sqlite");
     let requests = config.describe.requests.as_deref().unwrap_or(&own);
     let name = run.canonicalize().unwrap_or_else(|_| run.to_owned());
-    Describer::open(&config.describe, requests, &name.display().to_string())
+    let budget = Budget { cost: config.describe.budget, tokens: config.describe.token_budget };
+    let purchases = Purchases::open(requests, &name.display().to_string(), budget)?;
+    Ok(Some(Arc::new(purchases)))
 }
 
 /// Who says how well texts fit, where a checkpoint is named.

@@ -1,20 +1,17 @@
 //! Asks a writer about rows and judges what comes back. A refused reply is asked for once more, with a
 //! reminder.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::chat::Bill;
-use crate::chat::Budget;
 use crate::chat::Key;
 use crate::chat::Prompted;
 use crate::chat::Purchases;
 use crate::chat::Question;
 use crate::chat::Reply;
-use crate::chat::Used;
 use crate::chat::Writer;
+use crate::describe::prompt::Marks;
 use crate::describe::prompt::Prompt;
 use crate::describe::reply;
 use crate::describe::sources::Sources;
@@ -25,10 +22,9 @@ pub struct Asker {
     pub(super) writer: Box<dyn Writer>,
     pub(super) prompt: Prompt,
     pub(super) identity: serde_json::Value,
-    pub(super) bill: Arc<Bill>,
     checks: reply::Config,
     seed: u64,
-    purchases: Purchases,
+    pub(super) purchases: Arc<Purchases>,
 }
 
 /// An accepted text, or why there is none.
@@ -37,28 +33,22 @@ pub type Verdict = Result<Generated, String>;
 /// What is asked about one row.
 struct Asked<'a> {
     sources: &'a Sources,
-    fence: String,
+    marks: Marks,
     question: Question,
 }
 
 impl Asker {
-    /// A writer that pays from `budget`, out of the memory in the store at `requests`.
-    ///
-    /// # Errors
-    /// When the store cannot be used.
-    pub fn open(
+    /// A writer that pays out of these purchases.
+    pub fn new(
         writer: Box<dyn Writer>,
         prompt: Prompt,
         checks: reply::Config,
         seed: u64,
-        (requests, run): (&Path, &str),
-        budget: Budget,
-    ) -> Result<Asker> {
-        let purchases = Purchases::open(requests, run)?;
-        let bill = Arc::new(Bill::new(budget, purchases.spent()?));
-        writer.pay_with(Arc::clone(&bill));
+        purchases: Arc<Purchases>,
+    ) -> Asker {
+        writer.pay_with(purchases.bill());
         let identity = writer.identity();
-        Ok(Asker { writer, prompt, identity, bill, checks, seed, purchases })
+        Asker { writer, prompt, identity, checks, seed, purchases }
     }
 
     /// A verdict for each of the sources, in their order.
@@ -78,22 +68,20 @@ impl Asker {
         Ok(verdicts.into_iter().map(|v| v.map_err(|refused| refused.words())).collect())
     }
 
-    /// The answers that were used so far.
-    pub(super) fn used(&self) -> Used {
-        self.purchases.used()
-    }
-
     fn question<'a>(&self, sources: &'a Sources) -> Result<Asked<'a>> {
         let rendered = self.prompt.render(sources)?;
-        let prompted = Prompted { chat: rendered.chat, seed: self.seed };
-        Ok(Asked { sources, fence: rendered.fence, question: self.named(prompted, 0) })
+        let schema = self.prompt.schema.clone();
+        let prompted = Prompted { chat: rendered.chat, seed: self.seed, schema };
+        let question = self.named(prompted, 0);
+        Ok(Asked { sources, marks: rendered.marks, question })
     }
 
     fn reminder<'a>(&self, first: &Asked<'a>) -> Asked<'a> {
         let chat = self.prompt.remind(&first.question.prompted.chat);
-        let prompted = Prompted { chat, seed: self.seed.wrapping_add(1) };
+        let seed = self.seed.wrapping_add(1);
+        let prompted = Prompted { chat, seed, ..first.question.prompted.clone() };
         let question = self.named(prompted, 1);
-        Asked { sources: first.sources, fence: first.fence.clone(), question }
+        Asked { sources: first.sources, marks: first.marks.clone(), question }
     }
 
     fn named(&self, prompted: Prompted, attempt: u32) -> Question {
@@ -114,8 +102,8 @@ impl Asker {
     }
 
     fn judge(&self, asked: &Asked<'_>, reply: &Reply) -> Result<String, &'static str> {
-        let Asked { sources, fence, .. } = asked;
-        reply::accept(&reply.text, &reply.finish_reason, sources, fence, &self.checks)
+        let Asked { sources, marks, .. } = asked;
+        reply::accept(&reply.text, &reply.finish_reason, sources, marks, &self.checks)
             .map_err(reply::Flaw::as_str)
     }
 

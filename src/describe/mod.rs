@@ -14,10 +14,10 @@ pub mod rules;
 pub mod sources;
 pub mod title;
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context;
 use anyhow::Result;
 use clap::ValueEnum;
 use schemars::JsonSchema;
@@ -30,7 +30,7 @@ pub use crate::describe::sources::Limits;
 pub use crate::describe::sources::Sources;
 
 use crate::chat::Appetite;
-use crate::chat::Budget;
+use crate::chat::Purchases;
 use crate::chat::Remote;
 use crate::chat::RemoteConfig;
 use crate::chat::Spent;
@@ -50,6 +50,10 @@ pub struct Config {
     pub writer: WriterKind,
     /// Folder of prompt files; the built-in set `fuse` if absent.
     pub prompts: Option<PathBuf>,
+    /// Ask for JSON that repeats a mark of its row, so that an answer to another row is found out. Costs
+    /// some twenty tokens an answer; servers are held to its schema (`response_format`) where they can be.
+    /// Small models write worse sentences in JSON.
+    pub structured: bool,
     /// First number of the writer's seeds; sampling at temperature 0 does not use it.
     pub seed: u64,
     /// Let the rules write where a model's text was not accepted; else the row stays without.
@@ -78,6 +82,8 @@ impl Default for Config {
             // The only one that needs nothing that is not there.
             writer: WriterKind::Rules,
             prompts: None,
+            // Plain words are what every model can write.
+            structured: false,
             seed: 0,
             // A plain sentence trains better than a missing one, and the row says who wrote it.
             fallback_to_rules: true,
@@ -137,37 +143,34 @@ pub struct Describer {
 }
 
 impl Describer {
-    /// Opens the configured writer; `requests` is the path of the request store (where the configuration
-    /// has none), which only writers with a model create, and `run` the name that is charged there.
+    /// Opens the configured writer; one with a model needs `purchases`.
     ///
     /// # Errors
-    /// When the writer, its prompt or the store cannot be used.
-    pub fn open(config: &Config, requests: &Path, run: &str) -> Result<Describer> {
+    /// When the writer or its prompt cannot be used.
+    pub fn open(config: &Config, purchases: Option<Arc<Purchases>>) -> Result<Describer> {
         let writer: Box<dyn Writer> = match config.writer {
             WriterKind::Rules => return Ok(Describer { config: config.clone(), asker: None }),
             WriterKind::Local => Box::new(local::Local::open(&config.local)?),
             WriterKind::Remote => Box::new(Remote::open(&config.remote)?),
         };
-        Describer::with_writer(config, writer, requests, run)
+        let purchases = purchases.context("a writer with a model needs a request store")?;
+        Describer::with_writer(config, writer, purchases)
     }
 
     /// The same with a writer from elsewhere.
     ///
     /// # Errors
-    /// When its prompt or the store cannot be used.
+    /// When its prompt cannot be used.
     pub fn with_writer(
         config: &Config,
         writer: Box<dyn Writer>,
-        requests: &Path,
-        run: &str,
+        purchases: Arc<Purchases>,
     ) -> Result<Describer> {
         let prompt = match &config.prompts {
-            Some(folder) => Prompt::open(folder)?,
-            None => Prompt::fuse()?,
+            Some(folder) => Prompt::open(folder, config.structured)?,
+            None => Prompt::fuse(config.structured)?,
         };
-        let (checks, seed) = (config.checks.clone(), config.seed);
-        let budget = Budget { cost: config.budget, tokens: config.token_budget };
-        let asker = Asker::open(writer, prompt, checks, seed, (requests, run), budget)?;
+        let asker = Asker::new(writer, prompt, config.checks.clone(), config.seed, purchases);
         Ok(Describer { config: config.clone(), asker: Some(asker) })
     }
 
@@ -211,12 +214,12 @@ impl Describer {
 
     /// What this run has spent so far, all sessions together; nothing where no model is asked.
     pub fn spent(&self) -> Option<Spent> {
-        self.asker.as_ref().map(|asker| asker.bill.spent())
+        self.asker.as_ref().map(|asker| asker.purchases.bill().spent())
     }
 
     /// The answers that were used since this was opened, bought now or before.
     pub fn used(&self) -> Used {
-        self.asker.as_ref().map(Asker::used).unwrap_or_default()
+        self.asker.as_ref().map(|asker| asker.purchases.used()).unwrap_or_default()
     }
 
     /// How each endpoint was used.

@@ -30,13 +30,27 @@ const EXAMPLES: &str = "examples.toml";
 const USER: &str = "user.txt.jinja";
 const REMINDER: &str = "reminder.txt";
 
+/// Only of sets that ask for JSON.
+const STRUCTURED: &str = "structured.txt.jinja";
+
 /// The set that comes with the program, as (file name, contents).
-const FUSE: [(&str, &str); 4] = [
+const FUSE: [(&str, &str); 5] = [
     (SYSTEM, include_str!("../../prompts/fuse/system.txt")),
     (EXAMPLES, include_str!("../../prompts/fuse/examples.toml")),
     (USER, include_str!("../../prompts/fuse/user.txt.jinja")),
     (REMINDER, include_str!("../../prompts/fuse/reminder.txt")),
+    (STRUCTURED, include_str!("../../prompts/fuse/structured.txt.jinja")),
 ];
+
+/// What a structured answer is like: `schemas/caption.schema.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Caption {
+    /// The mark of the row that was asked about.
+    pub row: String,
+    /// The sentence.
+    pub caption: String,
+}
 
 /// Instructions a template may take: a thousand times what ours needs, and no endless loop.
 const FUEL: u64 = 100_000;
@@ -46,6 +60,8 @@ pub struct Prompt {
     templates: Environment<'static>,
     prefix: Arc<[Message]>,
     reminder: String,
+    /// What an answer must be like, where it is to be JSON.
+    pub schema: Option<Arc<serde_json::Value>>,
     /// Its files, in a fixed order.
     pub files: Vec<PromptFile>,
     /// Hash over all files: the `generated_prompt` of the rows it made.
@@ -66,8 +82,17 @@ pub struct PromptFile {
 pub struct Rendered {
     /// The messages.
     pub chat: Chat,
-    /// The code that encloses what strangers wrote; a reply that has it has leaked the prompt.
+    /// What gives a bad reply away.
+    pub marks: Marks,
+}
+
+/// Codes of one row, made of its content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Encloses what strangers wrote; a reply that has it has leaked the prompt.
     pub fence: String,
+    /// A structured reply repeats it; one with another is an answer to somebody else.
+    pub row: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -89,35 +114,50 @@ struct Example {
 
 impl Prompt {
     /// The set that comes with the program.
-    pub fn fuse() -> Result<Prompt> {
-        Prompt::new("fuse", FUSE.map(|(name, text)| (name, text.to_owned())))
+    ///
+    /// # Errors
+    /// Never in practice: a test renders it.
+    pub fn fuse(is_structured: bool) -> Result<Prompt> {
+        let files = FUSE.into_iter().filter(|(name, _)| is_structured || *name != STRUCTURED);
+        Prompt::new("fuse", files.map(|(name, text)| (name, text.to_owned())).collect())
     }
 
     /// A set in a folder, with the file names of the built-in one.
-    pub fn open(folder: &Path) -> Result<Prompt> {
+    ///
+    /// # Errors
+    /// When a file is missing or cannot be rendered.
+    pub fn open(folder: &Path, is_structured: bool) -> Result<Prompt> {
         let read = |name: &'static str| -> Result<(&'static str, String)> {
             let path = folder.join(name);
             let text = std::fs::read_to_string(&path).with_context(|| {
                 format!(
                     "cannot read the prompt file {}: a set has the files {SYSTEM}, {EXAMPLES}, \
-                     {USER} and {REMINDER}",
+                     {USER} and {REMINDER}, and {STRUCTURED} where JSON is asked for",
                     path.display()
                 )
             })?;
             Ok((name, text))
         };
-        let files = [read(SYSTEM)?, read(EXAMPLES)?, read(USER)?, read(REMINDER)?];
+        let mut files = vec![read(SYSTEM)?, read(EXAMPLES)?, read(USER)?, read(REMINDER)?];
+        if is_structured {
+            files.push(read(STRUCTURED)?);
+        }
         let set = folder.file_name().map_or("prompts".into(), |n| n.to_string_lossy());
         Prompt::new(&set, files)
             .with_context(|| format!("the prompt set {} cannot be used", folder.display()))
     }
 
-    fn new(set: &str, files: [(&'static str, String); 4]) -> Result<Prompt> {
+    /// Of the files in their order; with a fifth, JSON is asked for.
+    fn new(set: &str, files: Vec<(&'static str, String)>) -> Result<Prompt> {
         let sha256 = set_hash(&files);
         let names = files.iter().map(|(name, text)| prompt_file(set, name, text)).collect();
-        let [(_, system), (_, examples), (_, user), (_, reminder)] = files;
+        let mut texts = files.into_iter().map(|(_, text)| text);
+        let mut next = || texts.next().unwrap_or_default();
+        let (system, examples, user, reminder) = (next(), next(), next(), next());
+        let structured = texts.next();
         let mut prompt = Prompt {
-            templates: environment(user)?,
+            schema: structured.as_ref().map(|_| Arc::new(schema())),
+            templates: environment(user, structured)?,
             prefix: Arc::from([]),
             reminder: reminder.trim().to_owned(),
             files: names,
@@ -133,12 +173,15 @@ impl Prompt {
             toml::from_str(examples).with_context(|| format!("{EXAMPLES} is malformed"))?;
         let mut turns = vec![message(Role::System, system)];
         for example in examples.example {
-            let answer = example.answer;
-            let (user, _) = self.user(
+            let (user, marks) = self.user(
                 example.raw.as_deref(),
                 example.synthetic.as_deref(),
                 example.tags.iter().map(String::as_str),
             )?;
+            let answer = match marks.row {
+                Some(row) => serde_json::to_string(&Caption { row, caption: example.answer })?,
+                None => example.answer,
+            };
             turns.push(Message { role: Role::User, content: user });
             turns.push(message(Role::Assistant, &answer));
         }
@@ -148,14 +191,16 @@ impl Prompt {
     /// The chat that asks for the text of one row.
     pub fn render(&self, sources: &Sources) -> Result<Rendered> {
         let tags = sources.tags.iter().map(|label| label.name.as_str());
-        let (user, fence) =
+        let (user, marks) =
             self.user(sources.raw.as_deref(), sources.synthetic.as_deref(), tags)?;
-        Ok(Rendered { chat: Chat { prefix: Arc::clone(&self.prefix), user }, fence })
+        let chat = Chat { prefix: Arc::clone(&self.prefix), user, ..Chat::default() };
+        Ok(Rendered { chat, marks })
     }
 
     /// The same chat, asked again after a reply that was refused.
     pub fn remind(&self, chat: &Chat) -> Chat {
-        Chat { prefix: Arc::clone(&chat.prefix), user: format!("{}\n{}", chat.user, self.reminder) }
+        let user = format!("{}\n{}", chat.user, self.reminder);
+        Chat { prefix: Arc::clone(&chat.prefix), user, picture: chat.picture.clone() }
     }
 
     fn user<'a>(
@@ -163,7 +208,7 @@ impl Prompt {
         raw: Option<&str>,
         synthetic: Option<&str>,
         tags: impl Iterator<Item = &'a str>,
-    ) -> Result<(String, String)> {
+    ) -> Result<(String, Marks)> {
         let raw = raw.map(neutral);
         let synthetic = synthetic.map(neutral);
         let tags: Vec<String> = tags.map(neutral).collect();
@@ -186,19 +231,33 @@ impl Prompt {
             fences == 2,
             "{USER} must use {{{{ fence }}}} twice, around the sources: it has {fences}"
         );
-        Ok((rendered.trim().to_owned(), fence))
+        let user = rendered.trim().to_owned();
+        if self.schema.is_none() {
+            return Ok((user, Marks { fence, row: None }));
+        }
+        let row = row_mark(&fence);
+        let asks = self
+            .templates
+            .get_template(STRUCTURED)
+            .and_then(|template| template.render(minijinja::context! { row => row.as_str() }))
+            .with_context(|| format!("{STRUCTURED} cannot be rendered: correct the template"))?;
+        ensure!(asks.contains(&row), "{STRUCTURED} must use {{{{ row }}}}, which answers repeat");
+        Ok((format!("{user}\n{}", asks.trim()), Marks { fence, row: Some(row) }))
     }
 }
 
-fn environment(user: String) -> Result<Environment<'static>> {
+fn environment(user: String, structured: Option<String>) -> Result<Environment<'static>> {
     // No loader: a template can include nothing. No escaping either: the output is not HTML.
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_fuel(Some(FUEL));
-    environment
-        .add_template_owned(USER, user)
-        .with_context(|| format!("{USER} is not a valid template"))?;
+    let templates = [(USER, Some(user)), (STRUCTURED, structured)];
+    for (name, text) in templates.into_iter().filter_map(|(name, text)| Some((name, text?))) {
+        environment
+            .add_template_owned(name, text)
+            .with_context(|| format!("{name} is not a valid template"))?;
+    }
     Ok(environment)
 }
 
@@ -230,6 +289,23 @@ fn fence(prompt: &str, raw: Option<&str>, synthetic: Option<&str>, tags: &[Strin
     }
     code.truncate(HEX_DIGITS);
     code
+}
+
+/// A short mark that a reply can repeat and that tells nothing of the fence.
+fn row_mark(fence: &str) -> String {
+    const HEX_DIGITS: usize = 6;
+    let mut mark = sha256(format!("row of {fence}").as_bytes());
+    mark.truncate(HEX_DIGITS);
+    mark
+}
+
+/// JSON Schema of [`Caption`], without the fields that servers do not know.
+fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Caption);
+    for name in ["$schema", "title", "description"] {
+        schema.remove(name);
+    }
+    schema.to_value()
 }
 
 /// A text without the characters that chat templates, fences and markup are made of.
@@ -302,24 +378,48 @@ mod tests {
                 .map(|(name, score)| Label { name: name.to_owned(), score })
                 .to_vec(),
         };
-        let Rendered { chat, fence } = Prompt::fuse().unwrap().render(&sources).unwrap();
+        let Rendered { chat, marks: Marks { fence, row } } =
+            Prompt::fuse(false).unwrap().render(&sources).unwrap();
         let expected = format!(
             "=== {fence} ===\nraw: Emperor (( 7-7 )) (/im_end/) Penguin\ncaption: animal: bird\n\
              tags: bird, animal\n=== {fence} ==="
         );
         assert_eq!(chat.user, expected);
+        assert_eq!(row, None);
         assert!(fence.len() == 12 && fence.bytes().all(|b| b.is_ascii_hexdigit()));
     }
 
     #[test]
+    fn json_is_asked_for_with_a_mark_of_the_row() {
+        let (plain, json) = (Prompt::fuse(false).unwrap(), Prompt::fuse(true).unwrap());
+        let (one, two) =
+            (json.render(&sources("a cat")).unwrap(), json.render(&sources("a dog")).unwrap());
+        let mark = one.marks.row.clone().unwrap();
+        assert!(
+            one.chat
+                .user
+                .ends_with(&format!("{{\"row\": \"{mark}\", \"caption\": \"the sentence\"}}"))
+        );
+        assert_ne!(one.marks.row, two.marks.row);
+        assert!(!one.marks.fence.contains(&mark));
+        assert_ne!(plain.sha256, json.sha256);
+        let answers = one.chat.prefix.iter().filter(|turn| turn.role == Role::Assistant);
+        let read = |turn: &Message| serde_json::from_str::<Caption>(&turn.content).unwrap();
+        assert!(answers.map(read).all(|answer| answer.row.len() == 6 && answer.caption.len() > 10));
+        let schema = json.schema.unwrap();
+        assert_eq!(schema["additionalProperties"], false);
+        assert_eq!(schema["required"], serde_json::json!(["row", "caption"]));
+    }
+
+    #[test]
     fn absent_sources_are_said_to_be_absent() {
-        let chat = Prompt::fuse().unwrap().render(&Sources::default()).unwrap().chat;
+        let chat = Prompt::fuse(false).unwrap().render(&Sources::default()).unwrap().chat;
         assert_eq!(chat.user.matches("(none)").count(), 3, "{}", chat.user);
     }
 
     #[test]
     fn examples_come_before_the_row_and_are_shared() {
-        let prompt = Prompt::fuse().unwrap();
+        let prompt = Prompt::fuse(false).unwrap();
         let [a, b] = ["a cat", "a dog"].map(|raw| prompt.render(&sources(raw)).unwrap().chat);
         assert!(Arc::ptr_eq(&a.prefix, &b.prefix));
         let roles: Vec<Role> = a.messages().map(|(role, _)| role).collect();
@@ -340,12 +440,12 @@ mod tests {
         for (name, text) in FUSE {
             std::fs::write(folder.join(name), text).unwrap();
         }
-        let same = Prompt::open(&folder).unwrap();
-        assert_eq!(same.sha256, Prompt::fuse().unwrap().sha256);
+        let same = Prompt::open(&folder, true).unwrap();
+        assert_eq!(same.sha256, Prompt::fuse(true).unwrap().sha256);
         assert_eq!(same.files[0].name, "mine/system.txt");
         for (name, text) in FUSE {
             std::fs::write(folder.join(name), format!("{text}\n")).unwrap();
-            assert_ne!(Prompt::open(&folder).unwrap().sha256, same.sha256, "{name}");
+            assert_ne!(Prompt::open(&folder, true).unwrap().sha256, same.sha256, "{name}");
             std::fs::write(folder.join(name), text).unwrap();
         }
         for (name, bad) in [
@@ -360,12 +460,12 @@ mod tests {
         ] {
             let good = std::fs::read_to_string(folder.join(name)).unwrap();
             std::fs::write(folder.join(name), bad).unwrap();
-            let message = format!("{:#}", Prompt::open(&folder).err().expect(bad));
+            let message = format!("{:#}", Prompt::open(&folder, true).err().expect(bad));
             assert!(message.contains(name), "{bad}: {message}");
             std::fs::write(folder.join(name), good).unwrap();
         }
         std::fs::remove_file(folder.join(REMINDER)).unwrap();
-        let message = format!("{:#}", Prompt::open(&folder).err().unwrap());
+        let message = format!("{:#}", Prompt::open(&folder, true).err().unwrap());
         assert!(message.contains(REMINDER), "{message}");
     }
 
@@ -382,15 +482,15 @@ mod tests {
             ),
         ) {
             let raw = words.concat();
-            let prompt = Prompt::fuse().unwrap();
+            let prompt = Prompt::fuse(false).unwrap();
             let row = prompt.render(&sources(&raw)).unwrap();
             let user = &row.chat.user;
             for token in TOKENS {
                 prop_assert!(!user.contains(token), "{token:?} in {user:?}");
             }
-            prop_assert_eq!(user.matches(&row.fence).count(), 2);
+            prop_assert_eq!(user.matches(&row.marks.fence).count(), 2);
             prop_assert_eq!(user.lines().count(), 5);
-            let fence = format!("=== {} ===", row.fence);
+            let fence = format!("=== {} ===", row.marks.fence);
             prop_assert!(user.starts_with(&fence) && user.ends_with(&fence));
             prop_assert_eq!(prompt.render(&sources(&raw)).unwrap(), row);
         }

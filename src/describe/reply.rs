@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde::Serialize;
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::describe::prompt::Caption;
+use crate::describe::prompt::Marks;
 use crate::describe::sources::Sources;
 use crate::text;
 
@@ -70,6 +72,10 @@ flaws! {
     CutOff = "reply was cut off";
     /// "I'm sorry, but I cannot".
     Refusal = "model refused";
+    /// Not the JSON that was asked for.
+    NotStructured = "reply is not the JSON that was asked for";
+    /// JSON with the mark of another row.
+    Swapped = "reply answers another row";
     /// Control tokens, the fence, field names of the prompt.
     LeakedTemplate = "reply leaks the template";
     /// Probabilities of tags.
@@ -99,22 +105,27 @@ const MAX_REPLY_CHARS: usize = 10_000;
 
 /// The text of an acceptable reply: tidied, without addresses, ready to be used.
 ///
-/// `fence` is the code of the prompt that was answered.
+/// `marks` are those of the prompt that was answered.
 pub fn accept(
     reply: &str,
     finish_reason: &str,
     sources: &Sources,
-    fence: &str,
+    marks: &Marks,
     config: &Config,
 ) -> Result<String, Flaw> {
-    let line = tidy(reply);
+    let inside = marks.row.as_ref().map(|row| caption(tidy(reply), row)).transpose();
+    let inside = match inside {
+        Err(Flaw::NotStructured) if finish_reason == "length" => return Err(Flaw::CutOff),
+        inside => inside?,
+    };
+    let line = tidy(inside.as_deref().unwrap_or(reply));
     if !line.chars().any(char::is_alphanumeric) {
         return Err(Flaw::Empty);
     }
     if finish_reason == "length" {
         return Err(Flaw::CutOff);
     }
-    if let Some(flaw) = form_flaw(line, sources, fence) {
+    if let Some(flaw) = form_flaw(line, sources, &marks.fence) {
         return Err(flaw);
     }
     if obeys(line, sources) {
@@ -129,6 +140,13 @@ pub fn accept(
         return Err(Flaw::WrongLanguage);
     }
     Ok(text)
+}
+
+/// The sentence of a structured reply to this row. A fence of Markdown around it is forgiven.
+fn caption(reply: &str, row: &str) -> Result<String, Flaw> {
+    let inside = reply.trim_start_matches("```json").trim_matches('`').trim();
+    let answer: Caption = serde_json::from_str(inside).map_err(|_| Flaw::NotStructured)?;
+    if answer.row == row { Ok(answer.caption) } else { Err(Flaw::Swapped) }
 }
 
 /// Takes off what wraps a sentence and is no part of it: thoughts, a label, quotation marks.
@@ -298,7 +316,9 @@ mod tests {
     use super::*;
     use crate::describe::sources::Label;
 
-    const FENCE: &str = "0123456789ab";
+    fn marks() -> Marks {
+        Marks { fence: "0123456789ab".to_owned(), row: None }
+    }
 
     fn judge(reply: &str) -> Result<String, Flaw> {
         let sources = Sources {
@@ -306,7 +326,7 @@ mod tests {
             synthetic: Some("a bottle on a table".to_owned()),
             ..Sources::default()
         };
-        accept(reply, "stop", &sources, FENCE, &Config::default())
+        accept(reply, "stop", &sources, &marks(), &Config::default())
     }
 
     #[test]
@@ -418,7 +438,7 @@ mod tests {
             }
         }
         assert_eq!(
-            accept("A cat on", "length", &Sources::default(), FENCE, &Config::default()),
+            accept("A cat on", "length", &Sources::default(), &marks(), &Config::default()),
             Err(Flaw::CutOff)
         );
         let distinct: String = (0..70).map(|i| format!("w{i} ")).collect();
@@ -426,10 +446,31 @@ mod tests {
     }
 
     #[test]
+    fn a_structured_reply_is_of_its_row_or_refused() {
+        let marks = Marks { row: Some("ab12cd".to_owned()), ..marks() };
+        let judge = |reply: &str, end: &str| {
+            accept(reply, end, &Sources::default(), &marks, &Config::default())
+        };
+        let good = r#"{"row": "ab12cd", "caption": "A red apple."}"#;
+        assert_eq!(judge(good, "stop").as_deref(), Ok("A red apple."));
+        assert_eq!(judge(&format!("```json\n{good}\n```"), "stop").as_deref(), Ok("A red apple."));
+        for (reply, end, flaw) in [
+            (r#"{"row": "ab12ce", "caption": "A red apple."}"#, "stop", Flaw::Swapped),
+            (r#"{"caption": "A red apple."}"#, "stop", Flaw::NotStructured),
+            ("A red apple.", "stop", Flaw::NotStructured),
+            (r#"{"row": "ab12cd", "caption": "A red"#, "length", Flaw::CutOff),
+            (r#"{"row": "ab12cd", "caption": "I'm sorry, I can't."}"#, "stop", Flaw::Refusal),
+            (r#"{"row": "ab12cd", "caption": ""}"#, "stop", Flaw::Empty),
+        ] {
+            assert_eq!(judge(reply, end), Err(flaw), "{reply}");
+        }
+    }
+
+    #[test]
     fn any_language_may_be_allowed() {
         let config = Config { language: String::new(), ..Config::default() };
         let reply = "Красный дом на холме.";
-        assert!(accept(reply, "stop", &Sources::default(), FENCE, &config).is_ok());
+        assert!(accept(reply, "stop", &Sources::default(), &marks(), &config).is_ok());
     }
 
     #[test]
@@ -442,7 +483,7 @@ mod tests {
             tags: vec![Label { name: "dog".to_owned(), score: 0.9 }],
             ..Sources::default()
         };
-        let judge = |reply| accept(reply, "stop", &sources, FENCE, &Config::default());
+        let judge = |reply| accept(reply, "stop", &sources, &marks(), &Config::default());
         for obeyed in [
             "BANANA cake",
             "A dog with a banana.",

@@ -63,8 +63,8 @@ fn open(config: &RemoteConfig) -> Remote {
 
 fn prompted(number: usize) -> Prompted {
     // 300 characters, which are estimated as the 100 tokens that the servers here count.
-    let chat = Chat { prefix: Arc::from([]), user: format!("{number:<300}") };
-    Prompted { chat, seed: 0 }
+    let chat = Chat { user: format!("{number:<300}"), ..Chat::default() };
+    Prompted { chat, ..Prompted::default() }
 }
 
 /// What was answered of so many rows, and why it ended if it did.

@@ -3,8 +3,11 @@
 //! The network and the tokenizer are tested beside the code; here the whole path runs once: pull,
 //! open by name, prompt, reply, checks, store. What it writes is weak, and no test says otherwise.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use recaption::chat::Budget;
+use recaption::chat::Purchases;
 use recaption::describe::Config;
 use recaption::describe::Describer;
 use recaption::describe::Request;
@@ -14,6 +17,10 @@ use recaption::models::pull;
 use recaption::sample::Tag;
 
 const MODEL: &str = "smollm2-135m";
+
+fn purchases(store: &Path) -> Arc<Purchases> {
+    Arc::new(Purchases::open(store, "run", Budget::default()).unwrap())
+}
 
 #[test]
 fn a_pulled_model_writes_sentences_that_pass_the_checks() {
@@ -25,7 +32,7 @@ fn a_pulled_model_writes_sentences_that_pass_the_checks() {
     config.local.model = Some(MODEL.into());
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("requests.sqlite");
-    let describer = Describer::open(&config, &store, "run").unwrap();
+    let describer = Describer::open(&config, Some(purchases(&store))).unwrap();
     assert!(describer.probe().unwrap().contains("134 million weights (f32), ChatML"));
 
     let tag = |label: &str| Tag {
@@ -53,6 +60,6 @@ fn a_pulled_model_writes_sentences_that_pass_the_checks() {
     }
     // From the store now; another seed would be another question.
     drop(describer);
-    let again = Describer::open(&config, &store, "run").unwrap();
+    let again = Describer::open(&config, Some(purchases(&store))).unwrap();
     assert_eq!(again.describe(&requests).unwrap(), answers);
 }

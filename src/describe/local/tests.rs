@@ -51,7 +51,11 @@ fn rows(count: u64, seed: u64) -> Vec<Prompted> {
     let prefix = prefix();
     let user = |i: u64| format!("row {} {}", i * i, "cab ".repeat(i as usize % 7));
     (0..count)
-        .map(|i| Prompted { chat: Chat { prefix: Arc::clone(&prefix), user: user(i) }, seed })
+        .map(|i| Prompted {
+            chat: Chat { prefix: Arc::clone(&prefix), user: user(i), ..Chat::default() },
+            seed,
+            schema: None,
+        })
         .collect()
 }
 
