@@ -98,6 +98,8 @@ flaws! {
     TooLong = "reply is too long";
     /// Not the language asked for.
     WrongLanguage = "reply is in another language";
+    /// Not one word of what models saw or the web said.
+    Unrelated = "reply has no word of its sources";
 }
 
 /// More characters of a reply than any setting of `max_chars` should ask for are not even read.
@@ -138,6 +140,9 @@ pub fn accept(
     }
     if in_other_language(&text, &config.language) {
         return Err(Flaw::WrongLanguage);
+    }
+    if is_unrelated(&text, sources) {
+        return Err(Flaw::Unrelated);
     }
     Ok(text)
 }
@@ -279,6 +284,19 @@ fn obeys(line: &str, sources: &Sources) -> bool {
         || unseen.len() * 2 > said.len()
 }
 
+/// Whether no content word comes from anywhere, although a model saw something: a raw text alone may have
+/// been put into English.
+fn is_unrelated(line: &str, sources: &Sources) -> bool {
+    let seen =
+        sources.tags.iter().map(|label| label.name.as_str()).chain(sources.synthetic.as_deref());
+    let known: HashSet<String> = seen.flat_map(stems).collect();
+    if known.is_empty() {
+        return false;
+    }
+    let raw: HashSet<String> = sources.raw.as_deref().into_iter().flat_map(stems).collect();
+    !stems(line).any(|stem| known.contains(&stem) || raw.contains(&stem))
+}
+
 fn stems(text: &str) -> impl Iterator<Item = String> {
     text::content_words(text).into_iter().map(|word| word.stem)
 }
@@ -321,11 +339,7 @@ mod tests {
     }
 
     fn judge(reply: &str) -> Result<String, Flaw> {
-        let sources = Sources {
-            raw: Some("My 0.75 l bottle".to_owned()),
-            synthetic: Some("a bottle on a table".to_owned()),
-            ..Sources::default()
-        };
+        let sources = Sources { raw: Some("My 0.75 l bottle".to_owned()), ..Sources::default() };
         accept(reply, "stop", &sources, &marks(), &Config::default())
     }
 
@@ -464,6 +478,22 @@ mod tests {
         ] {
             assert_eq!(judge(reply, end), Err(flaw), "{reply}");
         }
+    }
+
+    #[test]
+    fn a_reply_says_something_of_what_was_seen() {
+        let seen = Sources {
+            raw: Some("gâteau d'anniversaire".to_owned()),
+            synthetic: Some("food: cakes with candles".to_owned()),
+            ..Sources::default()
+        };
+        let judge = |sources: &Sources| {
+            accept("A birthday cake.", "stop", sources, &marks(), &Config::default())
+        };
+        assert!(judge(&seen).is_ok());
+        assert!(judge(&Sources { synthetic: None, ..seen.clone() }).is_ok());
+        let other = Sources { synthetic: Some("a man on a horse".to_owned()), ..seen };
+        assert_eq!(judge(&other), Err(Flaw::Unrelated));
     }
 
     #[test]
