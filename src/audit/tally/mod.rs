@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::audit::Texts;
 use crate::audit::frequent::Count;
 use crate::audit::frequent::Frequent;
+use crate::audit::place::Examples;
 use crate::audit::place::Place;
 use crate::audit::place::hash_of;
 use crate::audit::stems::Stems;
@@ -53,10 +54,11 @@ const MAX_TEXT_BYTES: usize = 512;
 /// Words of an opening.
 const OPENING: usize = 3;
 /// Figures of a row that have a distribution, with their range.
-const INDICATORS: [(&str, f64, f64); 9] = [
+const INDICATORS: [(&str, f64, f64); 10] = [
     ("facts kept", 0.0, 1.0),
     ("novelty", 0.0, 1.0),
     ("tags mentioned", 0.0, 1.0),
+    ("words from nowhere", 0.0, 1.0),
     ("raw and synthetic agree", 0.0, 1.0),
     ("raw and generated agree", 0.0, 1.0),
     ("synthetic and generated agree", 0.0, 1.0),
@@ -98,7 +100,7 @@ pub struct Tally {
     indicators: Vec<Spread>,
     flags: Frequent,
     origins: BTreeMap<Origin, u64>,
-    kinds: BTreeMap<&'static str, KindCount>,
+    kinds: BTreeMap<&'static str, (KindCount, Examples)>,
     texts: Frequent,
     alike: Frequent,
     openings: Frequent,
@@ -126,6 +128,9 @@ pub struct KindCount {
     pub texts: u64,
     /// Texts with one that no source has: of objects, its share of all texts is CHAIR_s.
     pub texts_nowhere: u64,
+    /// A few of those.
+    #[serde(default)]
+    pub examples: Vec<Place>,
 }
 
 /// A word that no source has.
@@ -283,6 +288,13 @@ impl<'a> Row<'a> {
         share(found, all)
     }
 
+    /// Of content words, the share that no source has.
+    fn nowhere(&self) -> Option<f64> {
+        let words = &self.audit.words;
+        let nowhere = words.iter().filter(|word| word.origin == Origin::Nowhere).count();
+        share(nowhere as u32, words.len() as u32)
+    }
+
     /// In the order of [`INDICATORS`].
     fn indicators(&self) -> [Option<f64>; INDICATORS.len()] {
         let audit = self.audit;
@@ -293,6 +305,7 @@ impl<'a> Row<'a> {
             share(kept, kept + lost),
             of(audit.novelty),
             self.coverage(),
+            self.nowhere(),
             of(audit.raw_synthetic),
             of(audit.raw_generated),
             of(audit.synthetic_generated),
@@ -305,14 +318,13 @@ impl<'a> Row<'a> {
     /// In the order of [`FIGURES`].
     fn figures(&self, indicators: &[Option<f64>]) -> [Option<f64>; FIGURES.len()] {
         let audit = self.audit;
-        let nowhere = audit.words.iter().filter(|word| word.origin == Origin::Nowhere).count();
         let is = |is: bool| Some(f64::from(u8::from(is)));
         let written = self.texts.generated.is_some();
         [
             Some(f64::from(audit.score)),
             is(!written),
             is(!audit.reasons.is_empty()),
-            share(nowhere as u32, audit.words.len() as u32),
+            indicators[3],
             share(audit.objects_nowhere, audit.objects),
             indicators[0],
             indicators[1],
@@ -362,7 +374,9 @@ impl Tally {
             *self.origins.entry(*origin).or_default() += words;
         }
         for (kind, theirs) in &other.kinds {
-            self.kinds.entry(kind).or_default().merge(theirs);
+            let ours = self.kinds.entry(kind).or_default();
+            ours.0.merge(&theirs.0);
+            ours.1.merge(&theirs.1);
         }
         self.flags.merge(&other.flags);
         self.texts.merge(&other.texts);
@@ -391,6 +405,10 @@ impl Tally {
             name: INDICATORS[place].0.to_owned(),
             values: spread.distribution(),
         };
+        let kind = |(count, examples): &(KindCount, Examples)| KindCount {
+            examples: examples.places(),
+            ..count.clone()
+        };
         let groups = [("shard", &self.shards), ("model", &self.models), ("prompt", &self.prompts)];
         Summary {
             rows: self.rows,
@@ -402,7 +420,7 @@ impl Tally {
             indicators: self.indicators.iter().enumerate().map(indicator).collect(),
             flags: self.flags.top(ROOM_FOR_WORDS),
             origins: Origin::ALL.iter().map(words).collect(),
-            kinds: self.kinds.values().cloned().collect(),
+            kinds: self.kinds.values().map(kind).collect(),
             nowhere_words: self.nowhere.top(most).into_iter().map(word_count).collect(),
             names: self.names.top(most),
             repeated_texts: repeated(&self.texts),
@@ -442,13 +460,18 @@ impl Tally {
             (Kind::Number, audit.numbers, audit.numbers_nowhere),
             (Kind::Name, audit.names, audit.names_nowhere),
         ] {
-            self.kinds.entry(kind.as_str()).or_default().merge(&KindCount {
+            let (count, examples) = self.kinds.entry(kind.as_str()).or_default();
+            count.merge(&KindCount {
                 kind: kind.as_str().to_owned(),
                 words: u64::from(words),
                 nowhere: u64::from(nowhere),
                 texts: u64::from(words > 0),
                 texts_nowhere: u64::from(nowhere > 0),
+                examples: Vec::new(),
             });
+            if nowhere > 0 {
+                examples.add(hash, row.place);
+            }
         }
     }
 

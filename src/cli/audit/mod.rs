@@ -14,7 +14,7 @@ use crate::config::Config;
 #[derive(Args)]
 pub(super) struct Audit {
     /// The folder of a run: its finished shards are audited by today's rules; writes
-    /// `audit/summary.json` into it and leaves the shards as they are.
+    /// `audit/summary.json` and the page `audit/report.html` into it and leaves the shards as they are.
     #[arg(conflicts_with_all = ["texts", "calibrate"])]
     run: Option<PathBuf>,
     /// Write the verdict of each row to `audit/rows.jsonl` too.

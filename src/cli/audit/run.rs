@@ -10,10 +10,11 @@ use indicatif::ProgressStyle;
 
 use crate::audit::Config;
 use crate::audit::frequent::Count;
+use crate::audit::survey::Findings;
 use crate::audit::tally::Summary;
 use crate::cli::look::printable;
 use crate::curate::reaudit;
-use crate::curate::reaudit::Findings;
+use crate::report;
 use crate::shard;
 
 /// Rows of each list.
@@ -33,7 +34,8 @@ pub(super) fn audit(run: &Path, config: &Config, with_rows: bool, json: bool) ->
     println!("{}", lists(&findings.summary));
     println!("{}", drift(&findings.summary));
     println!("{}", worst(&findings));
-    println!("{}", run.join(reaudit::SUMMARY).display());
+    let page = report::write_audited(run, findings, config)?;
+    println!("{}\n{}", run.join(reaudit::SUMMARY).display(), page.display());
     Ok(())
 }
 
@@ -69,6 +71,12 @@ fn figures(findings: &Findings) -> Table {
     let chance =
         format!("fit a neighbour's picture better; chance gives {:.1} %", mixed.chance() * 100.0);
     add("mixed up", of(mixed.mixed, mixed.tested), &chance);
+    let alike = &findings.alike;
+    let tested = format!(
+        "look like an earlier picture with a text of other words; {} of {} candidates compared",
+        alike.tested, alike.differ
+    );
+    add("look-alikes", alike.confirmed.to_string(), &tested);
     table
 }
 
