@@ -49,7 +49,10 @@ const SAYS: [(&str, &str); 13] = [
         "1: every content word has a source that saw the picture, and nothing is wrong with the form. 0: no text, or no word that has a source.",
     ),
     (WORDS, "Words of a generated text."),
-    (TOKENS, "CLIP reads 77 tokens, start and end among them; what is behind the line is cut."),
+    (
+        TOKENS,
+        "CLIP reads 77 tokens, start and end among them; what is behind the dashed line is cut.",
+    ),
     ("words from nowhere", "Content words that no source has, as a share of the text's."),
     ("facts kept", "Names, numbers and years of the raw text that the generated text has too."),
     ("novelty", "Pairs of neighbouring words that no source has: 0 is copied, 1 is all new."),

@@ -31,14 +31,16 @@ pub(super) struct List<'a> {
 
 /// The lists that have lines.
 pub(super) fn all<'a>(summary: &'a Summary, panels: &mut Panels<'_>) -> Vec<List<'a>> {
+    // Where there are texts, what they make of the tags says more.
+    let tags = if summary.labels.is_empty() { summary.tags.as_slice() } else { &[] };
     let mut lists = vec![
         texts("Repeated generated texts", &summary.repeated_texts, repeated(summary), panels),
         texts("Repeated but for case and numbers", alike(summary), String::new(), panels),
         counted("Openings", "first words", &summary.openings, panels),
         counted("Names", "name", &summary.names, panels),
         counted("Languages, where one is clear", "language", &summary.languages, panels),
-        counted("Tags", "tag", &summary.tags, panels),
-        labels("Tags and what texts make of them", &summary.labels, panels),
+        counted("Tags", "tag", tags, panels),
+        labels("Tags, and how often texts mention them", &summary.labels, panels),
         labels("Tags that no text mentions", &summary.never_mentioned, panels),
     ];
     lists.retain(|list| !list.bars.is_empty());
@@ -79,7 +81,7 @@ pub(super) fn examples(summary: &Summary) -> Vec<&[Place]> {
         .chain(of(&summary.openings))
         .chain(of(&summary.names))
         .chain(of(&summary.languages))
-        .chain(of(&summary.tags))
+        .chain(of(if summary.labels.is_empty() { &summary.tags } else { &[] }))
         .chain(of_labels(&summary.labels))
         .chain(of_labels(&summary.never_mentioned));
     all.map(Vec::as_slice).chain(histograms::examples(summary)).collect()
@@ -120,12 +122,10 @@ fn labels<'a>(heading: &'static str, counts: &'a [TagCount], panels: &mut Panels
     List { heading, head: "tag", detail: "mentioned", note: note.to_owned(), bars }
 }
 
-/// Only where they say more than the exact ones.
+/// Only where they say more than the exact ones: of at least one row in a hundred.
 fn alike(summary: &Summary) -> &[Count] {
-    match summary.repeated_alike_rows > summary.repeated_rows {
-        true => &summary.repeated_alike,
-        false => &[],
-    }
+    let more = summary.repeated_alike_rows.saturating_sub(summary.repeated_rows);
+    if 100 * more > summary.generated { &summary.repeated_alike } else { &[] }
 }
 
 fn repeated(summary: &Summary) -> String {

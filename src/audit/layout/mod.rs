@@ -159,6 +159,6 @@ fn figures(report: &Report) -> Vec<Figure> {
         figure("cut by CLIP", share(summary.cut, summary.generated), "#spread"),
         figure("repeated texts", share(summary.repeated_rows, summary.generated), "#texts"),
         figure("mixed up", thousands(findings.mixed_up.mixed), "#mixed"),
-        figure("alike, unlike texts", thousands(findings.alike.confirmed), "#alike"),
+        figure("look-alikes, other texts", thousands(findings.alike.confirmed), "#alike"),
     ]
 }
