@@ -108,12 +108,16 @@ fn weights_are_fitted_to_labels_and_can_be_used() {
     let rows = foils::rows(HELD_OUT);
     let dir = TempDir::new().unwrap();
     let path = written(dir.path(), &rows);
-    let fitted = audited(&["--calibrate", &path]);
+    let figure = dir.path().join("reliability.html");
+    let fitted = audited(&["--calibrate", &path, "--figure", figure.to_str().unwrap()]);
     assert!(fitted.status.success(), "{}", String::from_utf8_lossy(&fitted.stderr));
     let said = String::from_utf8_lossy(&fitted.stderr);
     for figure in ["average precision", "ROC AUC", "95 % interval", "good"] {
         assert!(said.contains(figure), "{said}");
     }
+    let page = fs::read_to_string(figure).unwrap();
+    assert!(page.contains("Calibration by rows.jsonl") && !page.contains("NaN"));
+    assert_eq!(page.matches("<figure>").count(), 2);
     let settings = dir.path().join("fitted.toml");
     fs::write(&settings, &fitted.stdout).unwrap();
     let again = audited(&["--texts", &path, "--config", settings.to_str().unwrap()]);
