@@ -6,6 +6,7 @@
 //! candidates ([`Alike::confirmed`]). `refine` drops copies within a shard, so what is found lies mostly
 //! in two shards. Nothing here reads a picture; memory is a bounded number of hashes and words.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use schemars::JsonSchema;
@@ -32,7 +33,7 @@ const MAX_STRETCH: f32 = 1.04;
 const ROOM: usize = 400_000;
 /// Pictures of one band that are remembered, so that a million copies do not take a day.
 const ROOM_IN_BAND: usize = 1_000;
-/// Rows whose candidates are kept to be confirmed, and candidates of one row.
+/// Rows whose candidates are kept to be confirmed, those of the same bytes first; candidates of a row.
 const KEPT_ROWS: usize = 300;
 const KEPT_EACH: usize = 4;
 /// Confirmed pairs that are kept.
@@ -45,8 +46,8 @@ pub struct LookAlikes {
     /// For each band, its value to the places in `rows` that have it.
     bands: [HashMap<u16, Vec<u32>>; 4],
     found: Alike,
-    /// Candidates of the rows with the smallest hashes of their keys.
-    candidates: Vec<(u64, Vec<Pair>)>,
+    /// Candidates of the rows that come first by this order: a sample that depends on their keys alone.
+    candidates: BTreeMap<(bool, u64), Vec<Pair>>,
 }
 
 /// What was found.
@@ -77,6 +78,8 @@ pub struct Pair {
     pub other_key: String,
     /// Where that is.
     pub other_place: Place,
+    /// Whether both pictures were one and the same file.
+    pub same_bytes: bool,
     /// Bits in which their hashes differ.
     pub distance: u32,
     /// What their texts have in common, as a share of all words in them.
@@ -88,6 +91,8 @@ struct Known {
     key: String,
     place: Place,
     phash: u64,
+    /// Hash of the original bytes, where it is known.
+    bytes: Option<u64>,
     /// Width over height.
     shape: f32,
     words: Vec<u64>,
@@ -101,6 +106,7 @@ impl LookAlikes {
             key: sample.item.key.clone(),
             place,
             phash: sample.phash,
+            bytes: (!sample.sha256.is_empty()).then(|| hash_of(sample.sha256.as_bytes())),
             shape: width as f32 / height.max(1) as f32,
             words: stems.text.clone(),
         };
@@ -112,7 +118,7 @@ impl LookAlikes {
 
     /// What was found; `pairs` are candidates until they are [confirmed](Alike::confirmed).
     pub fn finish(self) -> Alike {
-        let pairs = self.candidates.into_iter().flat_map(|(_, pairs)| pairs).collect();
+        let pairs = self.candidates.into_values().flatten().collect();
         Alike { pairs, ..self.found }
     }
 
@@ -130,12 +136,13 @@ impl LookAlikes {
         if pairs.is_empty() {
             return;
         }
-        pairs.sort_by(|a, b| a.distance.cmp(&b.distance).then(a.other_place.cmp(&b.other_place)));
+        pairs.sort_by_key(|pair| (!pair.same_bytes, pair.distance, pair.other_place));
         pairs.truncate(KEPT_EACH);
-        let hash = hash_of(row.key.as_bytes());
-        let at = self.candidates.partition_point(|(known, _)| *known < hash);
-        self.candidates.insert(at, (hash, pairs));
-        self.candidates.truncate(KEPT_ROWS);
+        let order = (!pairs[0].same_bytes, hash_of(row.key.as_bytes()));
+        self.candidates.insert(order, pairs);
+        if self.candidates.len() > KEPT_ROWS {
+            self.candidates.pop_last();
+        }
     }
 
     /// Earlier rows with nearly this hash, in their order.
@@ -185,12 +192,6 @@ impl Alike {
         }
         self
     }
-
-    /// About how many rows there are, from those that were tested.
-    pub fn estimate(&self) -> u64 {
-        let share = self.confirmed as f64 / self.tested.max(1) as f64;
-        (share * self.differ as f64).round() as u64
-    }
 }
 
 impl Known {
@@ -210,6 +211,7 @@ impl Known {
             place: self.place,
             other_key: other.key.clone(),
             other_place: other.place,
+            same_bytes: self.bytes.is_some() && self.bytes == other.bytes,
             distance: distance(self.phash, other.phash),
             common,
         })
@@ -235,7 +237,7 @@ mod tests {
         let mut words = words.to_vec();
         words.sort_unstable();
         words.dedup();
-        Known { key: place.row.to_string(), place, phash, shape: 1.0, words }
+        Known { key: place.row.to_string(), place, phash, bytes: None, shape: 1.0, words }
     }
 
     fn found(rows: &[Known]) -> Alike {
@@ -305,9 +307,21 @@ mod tests {
         let one = alike.pairs.iter().map(|pair| Some(pair.place.row == 2 && pair.distance == 1));
         let one = alike.clone().confirmed(&one.collect::<Vec<_>>());
         assert_eq!((one.tested, one.confirmed, one.pairs.len()), (3, 1, 1));
-        assert_eq!((one.differ, one.estimate()), (3, 1));
+        assert_eq!(one.differ, 3);
         let unread = alike.confirmed(&[None; 6]);
-        assert_eq!((unread.tested, unread.estimate(), unread.pairs.len()), (0, 0, 0));
+        assert_eq!((unread.tested, unread.confirmed, unread.pairs.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn one_file_in_two_rows_is_tested_before_all_that_only_look_alike() {
+        let mut rows: Vec<Known> =
+            (0..400).map(|at| row(at, HASH, &[2 * u64::from(at), 2 * u64::from(at) + 1])).collect();
+        rows[7].bytes = Some(1);
+        rows[399].bytes = Some(1);
+        let alike = found(&rows);
+        let first = &alike.pairs[0];
+        assert!(first.same_bytes && alike.pairs.len() <= KEPT_ROWS * KEPT_EACH, "{first:?}");
+        assert_eq!((first.place.row, first.other_place.row, alike.differ), (399, 7, 399));
     }
 
     proptest! {

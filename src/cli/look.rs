@@ -18,6 +18,7 @@ use crate::sample::Sample;
 use crate::shard;
 use crate::shard::Images;
 use crate::shard::Marker;
+use crate::text;
 
 #[derive(Args)]
 pub(super) struct Inspect {
@@ -220,14 +221,9 @@ fn row(sample: &Sample) -> [String; 6] {
     texts.map(|text| printable(text.unwrap_or_default()))
 }
 
-/// Text from the web in a terminal: no control characters, and not a page of it.
+/// Text from the web in a cell of a table.
 pub(super) fn printable(text: &str) -> String {
-    const MOST: usize = 120;
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match clean.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &clean[..end]),
-        None => clean,
-    }
+    text::printable(text, 120)
 }
 
 fn why_refined(marker: &Marker, sample: Sample) -> Result<String> {

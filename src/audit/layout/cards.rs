@@ -17,6 +17,7 @@ use crate::page::percent;
 use crate::sample::Link;
 use crate::sample::Tag;
 use crate::sample::WordOrigin;
+use crate::text::shortened;
 
 /// Letters of a text, and tags, of one card.
 const LETTERS: usize = 800;
@@ -142,10 +143,11 @@ pub(super) fn alike<'a>(
 ) -> Vec<Couple<'a>> {
     let pairs = findings.alike.pairs.iter().take(PAIRS).map(|pair| {
         let common = percent(f64::from(pair.common));
-        let note = format!(
-            "The hashes differ in {} of 64 bits; of the words of both texts {common} are common.",
-            pair.distance
-        );
+        let how = match (pair.same_bytes, pair.distance) {
+            (true, _) => "The same file.".to_owned(),
+            (_, bits) => format!("The hashes differ in {bits} of 64 bits."),
+        };
+        let note = format!("{how} Of the words of both texts {common} are common.");
         (pair.place, pair.other_place, note)
     });
     couples(pairs, rows, pictures)
@@ -183,14 +185,6 @@ pub(super) fn level(score: f32) -> &'static str {
         score if score >= 0.8 => "good",
         score if score >= 0.5 => "fair",
         _ => "poor",
-    }
-}
-
-/// No more than so many letters of a text.
-pub(super) fn shortened(text: &str, letters: usize) -> String {
-    match text.char_indices().nth(letters) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 
@@ -239,7 +233,6 @@ mod tests {
         let text: String = found.iter().map(|piece| piece.text.as_str()).collect();
         assert_eq!(text, "a cat and …");
         assert_eq!(found.iter().filter(|piece| piece.origin.is_some()).count(), 1);
-        assert_eq!(shortened("été", 3), "été");
     }
 
     #[test]

@@ -12,13 +12,13 @@ use crate::audit::layout::cards::Picture;
 use crate::audit::layout::cards::Pictures;
 use crate::audit::layout::cards::coloured;
 use crate::audit::layout::cards::level;
-use crate::audit::layout::cards::shortened;
 use crate::audit::place::Place;
 use crate::audit::report::Rejects;
 use crate::audit::report::Row;
 use crate::audit::tally::KindCount;
 use crate::audit::tally::WordCount;
 use crate::page::thousands;
+use crate::text::shortened;
 
 /// Rows of one panel.
 const ROWS: usize = 3;
