@@ -97,7 +97,7 @@ pub(super) fn summary(run: &Path) -> Result<Value> {
 pub(super) fn reasons(run: &Path) -> Result<Table> {
     let markers = shard::all_finished(run)?;
     let read: u64 = markers.iter().map(|marker| marker.rows_read).sum();
-    let share = |rows: u64| format!("{:.1} %", rows as f64 / read.max(1) as f64 * 100.0);
+    let share = |rows: u64| percent(rows as f64 / read.max(1) as f64);
     let refined: u64 = markers.iter().map(|marker| marker.refined).sum();
     let mut table = Table::new();
     table.set_header(["rows", "share", "what became of them"]);
@@ -219,6 +219,11 @@ fn row(sample: &Sample) -> [String; 6] {
         Some(&format!("{:.2}", sample.audit.score)),
     ];
     texts.map(|text| printable(text.unwrap_or_default()))
+}
+
+/// A share in 0..1 as `12.3 %`.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 /// Text from the web in a cell of a table.

@@ -47,8 +47,8 @@ pub fn write(run: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_audited(run: &Path, findings: Findings, rules: &Config) -> Result<PathBuf> {
-    draw(run, &shard::all_finished(run)?, findings, Some(rules))
+pub fn write_audited(run: &Path, findings: &Findings, rules: &Config) -> Result<PathBuf> {
+    draw(run, &shard::all_finished(run)?, findings.clone(), Some(rules))
 }
 
 fn survey(run: &Path, markers: &[Marker]) -> Result<Findings> {
