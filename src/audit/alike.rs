@@ -29,7 +29,7 @@ const LEAST_WORDS: usize = 2;
 const LEAST_BITS: u32 = 6;
 /// How far width over height may differ: sides that were rounded.
 const MAX_STRETCH: f32 = 1.04;
-/// Pictures that are remembered, about 50 MB; later ones are still compared with these.
+/// Pictures that are remembered, some 100 MB; later ones are still compared with these.
 const ROOM: usize = 400_000;
 /// Pictures of one band that are remembered, so that a million copies do not take a day.
 const ROOM_IN_BAND: usize = 1_000;

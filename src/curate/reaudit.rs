@@ -60,51 +60,64 @@ pub fn run(run: &Path, config: &Config, with_rows: bool, done: &dyn Fn(u64)) -> 
         true => Some(AtomicFile::open(&run.join(ROWS))?),
         false => None,
     };
-    let mut survey = Survey::default();
+    let mut work = Work::default();
     for marker in &markers {
-        shard(&mut survey, run, marker, config, lines.as_mut(), done)?;
+        work.shard(run, marker, config, lines.as_mut(), done)?;
     }
     lines.map(AtomicFile::publish).transpose()?;
-    let mut findings = survey.finish();
+    let mut findings = work.survey.finish();
     findings.alike = report::confirmed(run, &markers, findings.alike)?;
     let json = serde_json::to_vec_pretty(&findings)?;
     atomic_file::write(&run.join(SUMMARY), &json)?;
     Ok(findings)
 }
 
-/// Adds a shard to the survey, and its verdicts to the lines.
-fn shard(
-    survey: &mut Survey,
-    run: &Path,
-    marker: &Marker,
-    config: &Config,
-    mut lines: Option<&mut AtomicFile>,
-    done: &dyn Fn(u64),
-) -> Result<()> {
-    let mut samples = shard::refined(run, marker, Images::Skip)?;
-    let mut row = 0;
-    loop {
-        let some: Result<Vec<Sample>> = samples.by_ref().take(TOGETHER).collect();
-        let mut some = some.with_context(|| format!("in {}", marker.part.name))?;
-        if some.is_empty() {
-            return Ok(());
-        }
-        let stems: Vec<Stems> = some
-            .par_iter_mut()
-            .map(|sample| {
-                sample.audit = audit::audit(config, &Texts::of(sample));
-                Stems::of(&Texts::of(sample))
-            })
-            .collect();
-        for (sample, stems) in some.iter().zip(&stems) {
-            survey.add(sample, stems, Place { shard: marker.shard, row });
-            if let Some(lines) = &mut lines {
-                let (key, shard, audit) = (&*sample.item.key, marker.shard, &sample.audit);
-                serde_json::to_writer(&mut **lines, &Line { key, shard, row, audit })?;
-                lines.write_all(b"\n")?;
+#[derive(Default)]
+struct Work {
+    survey: Survey,
+}
+
+impl Work {
+    fn shard(
+        &mut self,
+        run: &Path,
+        marker: &Marker,
+        config: &Config,
+        mut lines: Option<&mut AtomicFile>,
+        done: &dyn Fn(u64),
+    ) -> Result<()> {
+        let mut samples = shard::refined(run, marker, Images::Skip)?;
+        let mut row = 0;
+        loop {
+            let some: Result<Vec<Sample>> = samples.by_ref().take(TOGETHER).collect();
+            let mut some = some.with_context(|| format!("in {}", marker.part.name))?;
+            if some.is_empty() {
+                break;
             }
-            row += 1;
+            let stems: Vec<Stems> = some
+                .par_iter_mut()
+                .map(|sample| {
+                    sample.audit = audit::audit(config, &Texts::of(sample));
+                    Stems::of(&Texts::of(sample))
+                })
+                .collect();
+            for (sample, stems) in some.iter().zip(&stems) {
+                let place = Place { shard: marker.shard, row };
+                self.survey.add(sample, stems, place);
+                if let Some(lines) = &mut lines {
+                    let line = Line {
+                        key: &sample.item.key,
+                        shard: marker.shard,
+                        row,
+                        audit: &sample.audit,
+                    };
+                    serde_json::to_writer(&mut **lines, &line)?;
+                    lines.write_all(b"\n")?;
+                }
+                row += 1;
+            }
+            done(some.len() as u64);
         }
-        done(some.len() as u64);
+        Ok(())
     }
 }

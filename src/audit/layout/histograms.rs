@@ -43,7 +43,7 @@ struct Column {
 }
 
 /// What a figure is called, and what it means.
-const SAYS: [(&str, &str); 13] = [
+const SAYS: [(&str, &str); 14] = [
     (
         SCORE,
         "1: every content word has a source that saw the picture, and nothing is wrong with the form. 0: no text, or no word that has a source.",
@@ -69,6 +69,7 @@ const SAYS: [(&str, &str); 13] = [
         "generated fits the picture",
         "Cosine of CLIP's embeddings; should be the highest of the three.",
     ),
+    ("nsfw", "How unsafe a classifier finds the picture: 0 is safe."),
 ];
 
 const SCORE: &str = "score";
