@@ -13,6 +13,7 @@ use crate::chart;
 use crate::chart::Bar;
 use crate::chart::BarChart;
 use crate::chart::BarSeries;
+use crate::eval::page::percent;
 use crate::page;
 use crate::page::Page;
 use crate::page::Section;
@@ -181,10 +182,6 @@ impl Table {
             }),
         }
     }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1}", 100.0 * share)
 }
 
 fn written(estimate: &Estimate) -> String {

@@ -132,7 +132,10 @@ pub(super) fn flags(
     let raised = [
         (
             Flag::TooShort,
-            (words.len() < config.min_words).then(|| format!("{} words", words.len())),
+            (words.len() < config.min_words).then(|| match words.len() {
+                1 => "1 word".to_owned(),
+                words => format!("{words} words"),
+            }),
         ),
         (Flag::BoilerplateOpening, quoted(&BOILERPLATE, text)),
         (Flag::Refusal, quoted(&REFUSAL, text)),

@@ -18,6 +18,7 @@
 //! language costs nothing. A text of which no content word has a source scores 0, as one that is missing.
 
 pub mod alarms;
+pub mod alike;
 mod bindings;
 pub mod calibrate;
 pub mod doubts;
@@ -26,11 +27,13 @@ pub mod forms;
 pub mod frequent;
 mod layout;
 pub mod mixup;
+pub mod pieces;
 pub mod place;
 mod profanity;
 mod reading;
 pub mod report;
 pub mod stems;
+pub mod survey;
 pub mod tally;
 pub mod words;
 

@@ -32,6 +32,13 @@ pub struct Place {
     pub row: u32,
 }
 
+impl Place {
+    /// Depends on nothing but the place, so that a choice by it is the same each time.
+    pub fn hash(self) -> u64 {
+        mixed(u64::from(self.shard) << 32 | u64::from(self.row))
+    }
+}
+
 /// A few rows, the same ones in whatever order they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Examples(Vec<(u64, Place)>);

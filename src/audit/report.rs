@@ -4,6 +4,10 @@
 //! the web, so the template escapes all of them, thumbnails are the only images (as `data:` URLs of
 //! checked types), and a content security policy forbids everything but this page's own style.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use anyhow::Context;
@@ -16,7 +20,8 @@ use serde::Serialize;
 
 use crate::audit::layout;
 use crate::audit::layout::Layout;
-use crate::audit::tally::Summary;
+use crate::audit::place::Place;
+use crate::audit::survey::Findings;
 use crate::page;
 use crate::sample::Tag;
 use crate::sample::WordOrigin;
@@ -36,10 +41,13 @@ pub struct Report {
     pub funnel: Vec<Stage>,
     /// Why rows were rejected, the most frequent first.
     pub rejects: Vec<Rejects>,
-    /// Figures of the refined rows.
-    pub summary: Summary,
-    /// Sampled rows.
-    pub rows: Vec<Row>,
+    /// What the refined rows are like.
+    pub findings: Findings,
+    /// Rows that were drawn at random.
+    pub sampled: Vec<Place>,
+    /// The rows of [`Report::places`].
+    #[serde(skip)]
+    pub rows: BTreeMap<Place, Row>,
 }
 
 /// A name and a value.
@@ -82,9 +90,24 @@ pub struct Rejects {
     pub reason: String,
     /// How many rows.
     pub rows: u64,
+    /// A few of them.
+    pub examples: Vec<Rejected>,
 }
 
-/// A sampled row.
+/// A row that was rejected.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Rejected {
+    /// Its key.
+    pub key: String,
+    /// The shard that it would be in.
+    pub shard: u32,
+    /// What the web said.
+    pub text_raw: Option<String>,
+    /// What exactly was wrong.
+    pub detail: String,
+}
+
+/// A row that is shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Row {
     /// Its key.
@@ -108,16 +131,34 @@ pub struct Row {
     pub score: f32,
     /// The audit's named flags.
     pub flags: Vec<String>,
+    /// What each was raised for.
+    pub evidence: Vec<String>,
+}
+
+impl Report {
+    /// Where the rows are that the page shows, the more important ones first: some hundred, so that a
+    /// page stays small whatever the number of rows.
+    pub fn places(&self) -> Vec<Place> {
+        layout::places(&self.findings, &self.sampled)
+    }
 }
 
 /// Writes the page.
 pub fn render(report: &Report) -> Result<String> {
     let template = ENVIRONMENT.get_template(PAGE).context("the report's template is damaged")?;
     let style_hash = page::hash_of_style(STYLE);
+    let mixed_up = &report.findings.mixed_up;
     template
         .render(context! {
             report => Value::from(Serde(report)),
             layout => Value::from(Serde(Layout::of(report))),
+            alike => Value::from(Serde(&report.findings.alike)),
+            mixed_up => context! {
+                mixed => mixed_up.mixed,
+                tested => mixed_up.tested,
+                rate => mixed_up.rate(),
+                chance => mixed_up.chance(),
+            },
             style => STYLE,
             style_hash,
         })
@@ -129,137 +170,10 @@ const STYLE: &str = include_str!("report.css");
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = page::environment();
-    environment.add_filter("thousands", layout::thousands);
-    environment.add_filter("percent", layout::percent);
+    environment.add_filter("thousands", page::thousands);
+    environment.add_filter("percent", page::percent);
     environment
         .add_template(PAGE, include_str!("report.html"))
         .expect("the tests render this template");
     environment
 });
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD as BASE64;
-    use sha2::Digest;
-    use sha2::Sha256;
-
-    use super::*;
-    use crate::audit::Config;
-    use crate::audit::Texts;
-    use crate::audit::audit;
-    use crate::audit::place::Place;
-    use crate::audit::stems::Stems;
-    use crate::audit::tally;
-    use crate::audit::tally::Tally;
-
-    const HOSTILE: &str =
-        "<script>alert(1)</script>\"' onload=x src=http://evil.example/a.png {{ 123*1001 }}";
-
-    fn report_of(text: &str) -> Report {
-        let tags = [Tag { label: text.to_owned(), score: 0.5, bbox: None, model: Arc::from(text) }];
-        let texts = Texts {
-            raw: Some(text),
-            synthetic: Some(text),
-            generated: Some(text),
-            tags: &tags,
-            references: &[],
-        };
-        let audit = audit(&Config::default(), &texts);
-        let mut tally = Tally::default();
-        for row in 0..2 {
-            let row = tally::Row {
-                key: text,
-                place: Place { shard: 0, row },
-                texts,
-                stems: &Stems::of(&texts),
-                audit: &audit,
-                fit: None,
-                model: Some(text),
-                prompt: Some(text),
-            };
-            tally.add(&row);
-        }
-        let own = || text.to_owned();
-        Report {
-            title: own(),
-            subtitle: own(),
-            facts: vec![Fact { name: own(), value: own() }],
-            models: vec![Model { role: own(), name: own(), sha256: own() }],
-            funnel: vec![Stage { name: own(), entered: 1_234_567, rejected: 7 }],
-            rejects: vec![Rejects { stage: own(), reason: own(), rows: 7 }],
-            summary: tally.summary(10),
-            rows: vec![Row {
-                key: own(),
-                thumbnail: Some(b"\x89PNG\r\n\x1a\n<script>".to_vec()),
-                text_raw: Some(own()),
-                text_synthetic: Some(own()),
-                text_generated: Some(own()),
-                writer: own(),
-                words: audit.words,
-                tags: tags.to_vec(),
-                score: audit.score,
-                flags: vec![own()],
-            }],
-        }
-    }
-
-    #[test]
-    fn markup_in_any_text_stays_text() {
-        let page = render(&report_of(HOSTILE)).unwrap();
-        assert!(page.contains("&lt;script&gt;alert(1)"));
-        let lower = page.to_lowercase();
-        // Every tag of the page is one the template writes: no text opened another.
-        for (at, _) in lower.match_indices('<') {
-            let name: String = lower[at + 1..]
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || "/!".contains(*c))
-                .collect();
-            assert!(TAGS.contains(&name.trim_start_matches('/')), "<{name}");
-        }
-        for (at, _) in lower.match_indices("http:") {
-            assert!(!lower[..at].ends_with("=\"") && !lower[..at].ends_with("=\'"));
-        }
-        assert!(!page.contains("123123"), "a template within a text was run");
-    }
-
-    const TAGS: [&str; 38] = [
-        "!doctype", "html", "head", "meta", "title", "style", "body", "header", "main", "nav", "a",
-        "section", "article", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div", "span", "table",
-        "thead", "tbody", "tr", "th", "td", "svg", "rect", "img", "ul", "li", "code", "footer",
-        "ol", "strong", "mark",
-    ];
-
-    #[test]
-    fn the_page_asks_nobody_for_anything() {
-        let page = render(&report_of("A red cat.")).unwrap();
-        assert!(page.contains("default-src 'none'"));
-        for forbidden in
-            ["src=\"http", "src=http", "href=\"http", "url(", "@import", "<script", "style=\""]
-        {
-            assert!(!page.contains(forbidden), "{forbidden}");
-        }
-        let style = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next());
-        let hash = BASE64.encode(Sha256::digest(style.unwrap()));
-        assert!(page.contains(&format!("'sha256-{hash}'")), "the policy would forbid the style");
-    }
-
-    #[test]
-    fn an_empty_run_has_a_page_too() {
-        let page = render(&Report { title: "empty".to_owned(), ..Report::default() }).unwrap();
-        assert!(page.contains("<h1>empty</h1>"));
-        assert!(!page.contains("NaN") && !page.contains("inf"));
-    }
-
-    #[test]
-    fn numbers_and_pictures_are_on_the_page() {
-        let page = render(&report_of("A red cat.")).unwrap();
-        assert!(page.contains("1\u{202f}234\u{202f}567"));
-        assert!(page.contains("src=\"data:image/png;base64,"));
-        let mut no_picture = report_of("A red cat.");
-        no_picture.rows[0].thumbnail = Some(b"<svg onload=alert(1)>".to_vec());
-        assert!(!render(&no_picture).unwrap().contains("<img"));
-    }
-}

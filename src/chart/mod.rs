@@ -1,4 +1,4 @@
-//! Figures as SVG: curves over steps, bars with intervals.
+//! Figures as SVG: curves over steps, bars with intervals, promises against what is kept.
 //!
 //! A figure is one string that stands in a page or in a file of its own. It has no script and no style
 //! sheet, so that pages whose content policy forbids both can show it; text and axes take the colour of
@@ -8,6 +8,7 @@
 
 mod axis;
 mod bars;
+mod calibration;
 mod lines;
 mod svg;
 
@@ -15,6 +16,10 @@ pub use bars::Bar;
 pub use bars::BarChart;
 pub use bars::BarSeries;
 pub use bars::bars;
+pub use calibration::CalibrationChart;
+pub use calibration::CalibrationSeries;
+pub use calibration::Estimate;
+pub use calibration::calibration;
 pub use lines::LineChart;
 pub use lines::Series;
 pub use lines::lines;

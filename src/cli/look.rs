@@ -18,6 +18,7 @@ use crate::sample::Sample;
 use crate::shard;
 use crate::shard::Images;
 use crate::shard::Marker;
+use crate::text;
 
 #[derive(Args)]
 pub(super) struct Inspect {
@@ -96,7 +97,7 @@ pub(super) fn summary(run: &Path) -> Result<Value> {
 pub(super) fn reasons(run: &Path) -> Result<Table> {
     let markers = shard::all_finished(run)?;
     let read: u64 = markers.iter().map(|marker| marker.rows_read).sum();
-    let share = |rows: u64| format!("{:.1} %", rows as f64 / read.max(1) as f64 * 100.0);
+    let share = |rows: u64| percent(rows as f64 / read.max(1) as f64);
     let refined: u64 = markers.iter().map(|marker| marker.refined).sum();
     let mut table = Table::new();
     table.set_header(["rows", "share", "what became of them"]);
@@ -220,14 +221,14 @@ fn row(sample: &Sample) -> [String; 6] {
     texts.map(|text| printable(text.unwrap_or_default()))
 }
 
-/// Text from the web in a terminal: no control characters, and not a page of it.
+/// A share in 0..1 as `12.3 %`.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// Text from the web in a cell of a table.
 pub(super) fn printable(text: &str) -> String {
-    const MOST: usize = 120;
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match clean.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &clean[..end]),
-        None => clean,
-    }
+    text::printable(text, 120)
 }
 
 fn why_refined(marker: &Marker, sample: Sample) -> Result<String> {

@@ -12,6 +12,7 @@ use clap::Args;
 use comfy_table::Table;
 use tokio::sync::Notify;
 
+use crate::cli::look::percent;
 use crate::cli::outcome::Outcome;
 use crate::cli::signals;
 use crate::review::Desk;
@@ -197,10 +198,6 @@ fn agreement(statistics: &Statistics) -> Vec<String> {
 
 fn share(rate: &Rate) -> String {
     rate.share.map(percent).unwrap_or_default()
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }
 
 fn interval(low: f64, high: f64) -> String {

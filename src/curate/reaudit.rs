@@ -3,7 +3,6 @@
 //! The shards stay as they are: what is found goes to `audit/summary.json`, and a line a row to
 //! `audit/rows.jsonl` where that is asked for. Memory holds some rows of one shard.
 
-use std::collections::BinaryHeap;
 use std::io::Write;
 use std::path::Path;
 
@@ -11,8 +10,6 @@ use anyhow::Context;
 use anyhow::Result;
 use rayon::iter::IntoParallelRefMutIterator;
 use rayon::iter::ParallelIterator;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::Serialize;
 
 use crate::atomic_file;
@@ -20,13 +17,11 @@ use crate::atomic_file::AtomicFile;
 use crate::audit;
 use crate::audit::Config;
 use crate::audit::Texts;
-use crate::audit::mixup::MixUps;
-use crate::audit::mixup::MixedUp;
 use crate::audit::place::Place;
 use crate::audit::stems::Stems;
-use crate::audit::tally;
-use crate::audit::tally::Summary;
-use crate::audit::tally::Tally;
+use crate::audit::survey::Findings;
+use crate::audit::survey::Survey;
+use crate::report;
 use crate::sample::Audit;
 use crate::sample::Sample;
 use crate::shard;
@@ -41,40 +36,6 @@ pub const ROWS: &str = "audit/rows.jsonl";
 
 /// Rows that are audited together, on all cores.
 const TOGETHER: usize = 2048;
-
-/// Rows that are named as the worst.
-const WORST: usize = 20;
-
-/// Texts and words that are listed.
-const MOST: usize = 20;
-
-/// What an audit of a run found.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Findings {
-    /// Figures of all rows.
-    pub summary: Summary,
-    /// Texts that fit another row better.
-    pub mixed_up: MixedUp,
-    /// Rows with the lowest scores, the lowest first.
-    pub worst: Vec<Worst>,
-}
-
-/// A row with a low score.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Worst {
-    /// The score.
-    pub score: f32,
-    /// Where it is.
-    pub place: Place,
-    /// Its key.
-    pub key: String,
-    /// Its generated text.
-    pub text: String,
-    /// Its flags.
-    pub reasons: Vec<String>,
-    /// Its words from nowhere.
-    pub nowhere: Vec<String>,
-}
 
 /// A line of `audit/rows.jsonl`.
 #[derive(Serialize)]
@@ -104,7 +65,8 @@ pub fn run(run: &Path, config: &Config, with_rows: bool, done: &dyn Fn(u64)) -> 
         work.shard(run, marker, config, lines.as_mut(), done)?;
     }
     lines.map(AtomicFile::publish).transpose()?;
-    let findings = work.finish();
+    let mut findings = work.survey.finish();
+    findings.alike = report::confirmed(run, &markers, findings.alike)?;
     let json = serde_json::to_vec_pretty(&findings)?;
     atomic_file::write(&run.join(SUMMARY), &json)?;
     Ok(findings)
@@ -112,13 +74,8 @@ pub fn run(run: &Path, config: &Config, with_rows: bool, done: &dyn Fn(u64)) -> 
 
 #[derive(Default)]
 struct Work {
-    tally: Tally,
-    mixed_up: MixedUp,
-    worst: BinaryHeap<Ranked>,
+    survey: Survey,
 }
-
-/// Ordered by score, so that the best of the worst is the first to go.
-struct Ranked(Worst);
 
 impl Work {
     fn shard(
@@ -130,7 +87,7 @@ impl Work {
         done: &dyn Fn(u64),
     ) -> Result<()> {
         let mut samples = shard::refined(run, marker, Images::Skip)?;
-        let (mut mix_ups, mut row) = (MixUps::default(), 0);
+        let mut row = 0;
         loop {
             let some: Result<Vec<Sample>> = samples.by_ref().take(TOGETHER).collect();
             let mut some = some.with_context(|| format!("in {}", marker.part.name))?;
@@ -146,9 +103,7 @@ impl Work {
                 .collect();
             for (sample, stems) in some.iter().zip(&stems) {
                 let place = Place { shard: marker.shard, row };
-                self.tally.add(&tally::Row::of(sample, stems, place));
-                mix_ups.add(&sample.item.key, place, stems);
-                self.rank(sample, place);
+                self.survey.add(sample, stems, place);
                 if let Some(lines) = &mut lines {
                     let line = Line {
                         key: &sample.item.key,
@@ -163,50 +118,6 @@ impl Work {
             }
             done(some.len() as u64);
         }
-        self.mixed_up.merge(&mix_ups.finish());
         Ok(())
     }
-
-    fn rank(&mut self, sample: &Sample, place: Place) {
-        let Some(generated) = &sample.generated else { return };
-        let words = sample.audit.words.iter();
-        let nowhere = words.filter(|word| word.origin == crate::sample::Origin::Nowhere);
-        self.worst.push(Ranked(Worst {
-            score: sample.audit.score,
-            place,
-            key: sample.item.key.clone(),
-            text: generated.text.clone(),
-            reasons: sample.audit.reasons.clone(),
-            nowhere: nowhere.map(|word| word.word.clone()).collect(),
-        }));
-        if self.worst.len() > WORST {
-            self.worst.pop();
-        }
-    }
-
-    fn finish(self) -> Findings {
-        let worst = self.worst.into_sorted_vec().into_iter().map(|ranked| ranked.0).collect();
-        Findings { summary: self.tally.summary(MOST), mixed_up: self.mixed_up, worst }
-    }
 }
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Ranked) -> std::cmp::Ordering {
-        let place = self.0.place.cmp(&other.0.place);
-        self.0.score.total_cmp(&other.0.score).then(place)
-    }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Ranked) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Ranked) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Ranked {}

@@ -109,6 +109,28 @@ pub fn hash_of_style(style: &str) -> String {
     BASE64.encode(Sha256::digest(style))
 }
 
+/// `1234567` with narrow spaces that do not break.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len());
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push('\u{202f}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A share in 0..1 as `12.3 %`.
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 0.05 {
+        return "<\u{202f}0.1\u{202f}%".to_owned();
+    }
+    format!("{percent:.1}\u{202f}%")
+}
+
 const NAME: &str = "page.html";
 const STYLE: &str = include_str!("page.css");
 
@@ -152,6 +174,16 @@ mod tests {
         let style = html.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next());
         let hash = BASE64.encode(Sha256::digest(style.unwrap()));
         assert!(html.contains(&format!("'sha256-{hash}'")), "the policy would forbid the style");
+    }
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        let numbers = [0, 12, 123, 1_234, 123_456, 1_234_567].map(thousands);
+        let wanted = ["0", "12", "123", "1 234", "123 456", "1 234 567"];
+        assert_eq!(numbers, wanted.map(|number| number.replace(' ', "\u{202f}")));
+        let shares = [0.0, 0.0001, 0.123, 1.0].map(percent);
+        let wanted = ["0.0 %", "< 0.1 %", "12.3 %", "100.0 %"];
+        assert_eq!(shares, wanted.map(|share| share.replace(' ', "\u{202f}")));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What people say about the rows of a run, and the local page where they say it.
 
 pub mod desk;
-pub mod pieces;
 pub mod queue;
 pub mod rows;
 pub mod server;

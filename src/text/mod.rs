@@ -20,7 +20,36 @@ pub use words::content_words;
 
 use regex::Regex;
 
+/// Text from the web on one line of a terminal or a message: no control characters, and no more than so
+/// many letters.
+pub fn printable(text: &str, letters: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    shortened(&clean, letters)
+}
+
+/// No more than so many letters of a text; what was cut leaves its mark.
+pub fn shortened(text: &str, letters: usize) -> String {
+    match text.char_indices().nth(letters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A pattern that is known to be valid; each file's tests run its patterns, which is the proof.
 fn pattern(source: &str) -> Regex {
     Regex::new(source).expect("a constant that a test compiles")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_moves_no_cursor_and_is_short() {
+        assert_eq!(printable("a\x1b[2Jb\nc", 20), "a [2Jb c");
+        assert_eq!(
+            (printable("été", 3), printable("étés", 3)),
+            ("été".to_owned(), "été…".to_owned())
+        );
+    }
 }

@@ -108,12 +108,16 @@ fn weights_are_fitted_to_labels_and_can_be_used() {
     let rows = foils::rows(HELD_OUT);
     let dir = TempDir::new().unwrap();
     let path = written(dir.path(), &rows);
-    let fitted = audited(&["--calibrate", &path]);
+    let figure = dir.path().join("reliability.html");
+    let fitted = audited(&["--calibrate", &path, "--figure", figure.to_str().unwrap()]);
     assert!(fitted.status.success(), "{}", String::from_utf8_lossy(&fitted.stderr));
     let said = String::from_utf8_lossy(&fitted.stderr);
     for figure in ["average precision", "ROC AUC", "95 % interval", "good"] {
         assert!(said.contains(figure), "{said}");
     }
+    let page = fs::read_to_string(figure).unwrap();
+    assert!(page.contains("Calibration by rows.jsonl") && !page.contains("NaN"));
+    assert_eq!(page.matches("<figure>").count(), 2);
     let settings = dir.path().join("fitted.toml");
     fs::write(&settings, &fitted.stdout).unwrap();
     let again = audited(&["--texts", &path, "--config", settings.to_str().unwrap()]);
@@ -191,6 +195,9 @@ fn a_run_is_audited_again_and_its_shards_stay() {
     let written: Value =
         serde_json::from_slice(&fs::read(run.join("audit/summary.json")).unwrap()).unwrap();
     assert_eq!(written, said);
+    let page = fs::read_to_string(run.join("audit/report.html")).unwrap();
+    assert!(page.contains("audited again by today's rules") || page.contains("today&#x27;s rules"));
+    assert!(page.len() < 3_000_000 && page.matches("class=\"panel\"").count() > 50);
     let rows = fs::read_to_string(run.join("audit/rows.jsonl")).unwrap();
     assert_eq!(rows.lines().count(), 64);
     assert_eq!(fs::read(run.join("part-00001.parquet")).unwrap(), before);
@@ -201,4 +208,42 @@ fn a_run_is_audited_again_and_its_shards_stay() {
     }
     let nothing = audited(&["no/such/run"]);
     assert_eq!(nothing.status.code(), Some(1));
+}
+
+/// Two files that hold one picture, in two shards: one of the titles is wrong. A third is another picture.
+#[test]
+fn a_picture_with_two_titles_is_found_across_shards() {
+    let dir = TempDir::new().unwrap();
+    let (data, run) = (dir.path().join("data"), dir.path().join("run"));
+    fs::create_dir(&data).unwrap();
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/images");
+    let mut rows = String::new();
+    for (name, image, text) in [
+        ("a", "01_emperor_penguin_ralf_ste_01.jpg", "An emperor penguin on the ice"),
+        ("b", "00_rana_architetto_francesc_01.jpg", "A green frog in the grass"),
+        ("c", "01_emperor_penguin_ralf_ste_01.jpg", "A wooden chair beside a table"),
+    ] {
+        fs::copy(images.join(image), data.join(format!("{name}.jpg"))).unwrap();
+        let row = json!({"file_name": format!("{name}.jpg"), "text": text, "key": name});
+        rows.push_str(&format!("{row}\n"));
+    }
+    fs::write(data.join("metadata.jsonl"), rows).unwrap();
+    let mut refine = Command::new(env!("CARGO_BIN_EXE_recaption"));
+    refine.args(["refine", "--rows-per-shard", "1"]).arg(&data).arg("-o").arg(&run);
+    let output = refine.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let findings = audited(&[run.to_str().unwrap(), "--json"]);
+    let alike = serde_json::from_slice::<Value>(&findings.stdout).unwrap()["alike"].clone();
+    assert_eq!(
+        (&alike["compared"], &alike["differ"], &alike["confirmed"]),
+        (&json!(3), &json!(1), &json!(1))
+    );
+    let pair = &alike["pairs"][0];
+    assert_eq!((&pair["key"], &pair["other_key"]), (&json!("c"), &json!("a")));
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    let (_, section) = page.split_once("id=\"alike\"").unwrap();
+    let (section, _) = section.split_once("</section>").unwrap();
+    for words in ["The same file.", "wooden", "penguin", "href=\"#i"] {
+        assert!(section.contains(words), "{words}: {section}");
+    }
 }

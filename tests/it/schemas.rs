@@ -17,8 +17,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use recaption::ablate;
+use recaption::audit::survey::Findings;
 use recaption::config::Config;
-use recaption::curate::reaudit;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
 use recaption::review;
@@ -86,7 +86,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics.schema.json", schema_for!(Line)),
         ("ablation.schema.json", schema_for!(ablate::Table)),
         ("verdict.schema.json", schema_for!(review::Line)),
-        ("audit.schema.json", schema_for!(reaudit::Findings)),
+        ("audit.schema.json", schema_for!(Findings)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }

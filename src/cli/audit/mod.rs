@@ -14,7 +14,7 @@ use crate::config::Config;
 #[derive(Args)]
 pub(super) struct Audit {
     /// The folder of a run: its finished shards are audited by today's rules; writes
-    /// `audit/summary.json` into it and leaves the shards as they are.
+    /// `audit/summary.json` and the page `audit/report.html` into it and leaves the shards as they are.
     #[arg(conflicts_with_all = ["texts", "calibrate"])]
     run: Option<PathBuf>,
     /// Write the verdict of each row to `audit/rows.jsonl` too.
@@ -33,6 +33,9 @@ pub(super) struct Audit {
     /// file, and how good the score is on rows that the fit did not see.
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     calibrate: Option<PathBuf>,
+    /// Draw how reliable the score is, with the weights of now and with fitted ones: a page of one file.
+    #[arg(long, value_name = "FILE.html", requires = "calibrate")]
+    figure: Option<PathBuf>,
     /// Configuration file whose `[audit]` counts.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,7 +48,7 @@ impl Audit {
         match (self.run, self.texts, self.calibrate) {
             (Some(folder), ..) => run::audit(&folder, &config, self.rows, self.json),
             (_, Some(path), _) => texts::score(&path, &config),
-            (_, _, Some(path)) => texts::calibrate(&path, &config),
+            (_, _, Some(path)) => texts::calibrate(&path, &config, self.figure.as_deref()),
             _ => bail!("nothing to audit: name the folder of a run, or give --texts FILE"),
         }
     }

@@ -10,10 +10,12 @@ use indicatif::ProgressStyle;
 
 use crate::audit::Config;
 use crate::audit::frequent::Count;
+use crate::audit::survey::Findings;
 use crate::audit::tally::Summary;
+use crate::cli::look::percent;
 use crate::cli::look::printable;
 use crate::curate::reaudit;
-use crate::curate::reaudit::Findings;
+use crate::report;
 use crate::shard;
 
 /// Rows of each list.
@@ -24,6 +26,7 @@ pub(super) fn audit(run: &Path, config: &Config, with_rows: bool, json: bool) ->
     let style = "{elapsed_precise} {bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
     let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(style)?);
     let findings = reaudit::run(run, config, with_rows, &|rows| bar.inc(rows))?;
+    let page = report::write_audited(run, &findings, config)?;
     bar.finish_and_clear();
     if json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
@@ -33,7 +36,7 @@ pub(super) fn audit(run: &Path, config: &Config, with_rows: bool, json: bool) ->
     println!("{}", lists(&findings.summary));
     println!("{}", drift(&findings.summary));
     println!("{}", worst(&findings));
-    println!("{}", run.join(reaudit::SUMMARY).display());
+    println!("{}\n{}", run.join(reaudit::SUMMARY).display(), page.display());
     Ok(())
 }
 
@@ -67,8 +70,14 @@ fn figures(findings: &Findings) -> Table {
     add("distinct-1, 2, 3", distinct, "different runs of one, two, three words");
     let mixed = &findings.mixed_up;
     let chance =
-        format!("fit a neighbour's picture better; chance gives {:.1} %", mixed.chance() * 100.0);
+        format!("fit a neighbour's picture better; chance gives {}", percent(mixed.chance()));
     add("mixed up", of(mixed.mixed, mixed.tested), &chance);
+    let alike = &findings.alike;
+    let tested = format!(
+        "look like an earlier picture with a text of other words; {} of {} candidates compared",
+        alike.tested, alike.differ
+    );
+    add("look-alikes", alike.confirmed.to_string(), &tested);
     table
 }
 
@@ -130,5 +139,5 @@ fn table<const N: usize>(head: [&str; N]) -> Table {
 }
 
 fn of(part: u64, whole: u64) -> String {
-    format!("{part} ({:.1} %)", part as f64 / whole.max(1) as f64 * 100.0)
+    format!("{part} ({})", percent(part as f64 / whole.max(1) as f64))
 }

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::atomic_file;
 use crate::audit;
 use crate::audit::Config;
 use crate::audit::Texts;
@@ -25,6 +26,8 @@ use crate::audit::calibrate;
 use crate::audit::calibrate::Interval;
 use crate::audit::calibrate::Labelled;
 use crate::audit::calibrate::Quality;
+use crate::audit::calibrate::figure;
+use crate::audit::calibrate::figure::Shown;
 use crate::audit::doubts::Doubts;
 use crate::sample::Audit;
 use crate::sample::Origin;
@@ -103,7 +106,7 @@ pub(super) fn score(path: &Path, config: &Config) -> Result<()> {
 }
 
 /// Fits weights to labelled rows and prints them as settings.
-pub(super) fn calibrate(path: &Path, config: &Config) -> Result<()> {
+pub(super) fn calibrate(path: &Path, config: &Config, drawn: Option<&Path>) -> Result<()> {
     let mut labelled = Vec::new();
     let mut before = Vec::new();
     each(
@@ -129,9 +132,21 @@ pub(super) fn calibrate(path: &Path, config: &Config) -> Result<()> {
     );
     let (bias, weights) = calibrate::fit(&labelled);
     println!("{}", calibrate::settings(bias, &weights)?);
-    eprintln!("With the weights of now:\n{}", quality(&Quality::of(&before, SEED)));
-    let after = Quality::of(&calibrate::cross_validated(&labelled), SEED);
+    let fitted = calibrate::cross_validated(&labelled);
+    let (now, after) = (Quality::of(&before, SEED), Quality::of(&fitted, SEED));
+    eprintln!("With the weights of now:\n{}", quality(&now));
     eprintln!("With fitted weights, on rows that the fit did not see:\n{}", quality(&after));
+    let Some(drawn) = drawn else { return Ok(()) };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let page = figure::page(
+        &format!("Calibration by {name}"),
+        &[
+            Shown { name: "weights of now", scored: &before, quality: &now },
+            Shown { name: "fitted, on unseen rows", scored: &fitted, quality: &after },
+        ],
+    )?;
+    atomic_file::write(drawn, page.as_bytes())?;
+    eprintln!("{}", drawn.display());
     Ok(())
 }
 

@@ -240,7 +240,8 @@ pub fn headline(score: &Score) -> Option<String> {
     Some(written(&Cell { value, interval: own.intervals.get(&own.headline).copied(), lead: None }))
 }
 
-fn percent(share: f64) -> String {
+/// A share in 0..1 as `12.3`, for tables that say so.
+pub fn percent(share: f64) -> String {
     format!("{:.1}", share * 100.0)
 }
 

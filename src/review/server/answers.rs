@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::audit::pieces::Piece;
+use crate::audit::pieces::pieces;
 use crate::review::Desk;
 use crate::review::Statistics;
 use crate::review::Verdict;
-use crate::review::pieces::Piece;
-use crate::review::pieces::pieces;
 use crate::review::queue::BANDS;
 use crate::review::queue::band;
 use crate::review::server::Review;
