@@ -61,7 +61,7 @@ pub struct Config {
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 37] = [
+const FREE: [&str; 38] = [
     "run.workers",
     "quota",
     "alarms",
@@ -82,6 +82,7 @@ const FREE: [&str; 37] = [
     "perceive.tagger",
     "perceive.detector",
     "perceive.captioner",
+    "perceive.safety",
     "perceive.intra_threads",
     "perceive.execution_provider",
     "perceive.batch",

@@ -441,6 +441,7 @@ mod tests {
             generated_refused: None,
             audit: Audit::default(),
             fit: None,
+            safety: None,
         }
     }
 

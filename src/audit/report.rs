@@ -177,6 +177,7 @@ mod tests {
                 stems: &Stems::of(&texts),
                 audit: &audit,
                 fit: None,
+                nsfw: None,
                 model: Some(text),
                 prompt: Some(text),
             };

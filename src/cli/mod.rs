@@ -98,7 +98,7 @@ enum Command {
     Eval(Box<eval::Eval>),
     /// Results of `eval` beside each other, with the differences that are more than chance.
     Compare(compare::Compare),
-    /// Get language models, and examine model folders.
+    /// Get models by name, and examine model folders.
     #[command(subcommand)]
     Models(ModelsCommand),
 }

@@ -15,7 +15,7 @@ use anyhow::ensure;
 use super::Pixels;
 
 /// Sides of pictures are multiples of this, so that no block is half outside.
-pub(crate) const MULTIPLE: u32 = 16;
+const MULTIPLE: u32 = 16;
 
 /// Steps of the luma at quality 50, row by row (ITU T.81, table K.1).
 const LUMA: [u8; 64] = [

@@ -31,6 +31,7 @@ use recaption::sample::Link;
 use recaption::sample::Origin;
 use recaption::sample::Picture;
 use recaption::sample::Reason;
+use recaption::sample::Safety;
 use recaption::sample::Sample;
 use recaption::sample::StoredImage;
 use recaption::sample::Synthetic;
@@ -254,6 +255,7 @@ fn sample(key: &str) -> Sample {
         generated_refused: None,
         audit: Audit::default(),
         fit: None,
+        safety: None,
     }
 }
 
@@ -290,5 +292,6 @@ fn described(mut sample: Sample) -> Sample {
     };
     let fit = Fit { raw: Some(0.25), synthetic: None, generated: Some(-0.5), model: "m@0".into() };
     sample.fit = Some(fit);
+    sample.safety = Some(Safety { nsfw: 0.25, model: "open-nsfw@0".into() });
     sample
 }

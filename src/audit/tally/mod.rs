@@ -53,7 +53,7 @@ const MAX_TEXT_BYTES: usize = 512;
 /// Words of an opening.
 const OPENING: usize = 3;
 /// Figures of a row that have a distribution, with their range.
-const INDICATORS: [(&str, f64, f64); 9] = [
+const INDICATORS: [(&str, f64, f64); 10] = [
     ("facts kept", 0.0, 1.0),
     ("novelty", 0.0, 1.0),
     ("tags mentioned", 0.0, 1.0),
@@ -63,6 +63,7 @@ const INDICATORS: [(&str, f64, f64); 9] = [
     ("raw fits the picture", -0.2, 0.6),
     ("synthetic fits the picture", -0.2, 0.6),
     ("generated fits the picture", -0.2, 0.6),
+    ("nsfw", 0.0, 1.0),
 ];
 
 /// A row as it is counted.
@@ -80,6 +81,8 @@ pub struct Row<'a> {
     pub audit: &'a Audit,
     /// How well the texts fit the picture, where a model was asked.
     pub fit: Option<&'a Fit>,
+    /// How unsafe the picture is, where a model was asked.
+    pub nsfw: Option<f32>,
     /// Who wrote, and from which prompt.
     pub model: Option<&'a str>,
     /// See `model`.
@@ -247,6 +250,7 @@ impl<'a> Row<'a> {
             stems,
             audit: &sample.audit,
             fit: sample.fit.as_ref(),
+            nsfw: sample.safety.as_ref().map(|safety| safety.nsfw),
             model: sample.generated.as_ref().map(|generated| &*generated.model),
             prompt: sample.generated.as_ref().map(|generated| &*generated.prompt),
         }
@@ -299,6 +303,7 @@ impl<'a> Row<'a> {
             fit(|fit| fit.raw),
             fit(|fit| fit.synthetic),
             fit(|fit| fit.generated),
+            of(self.nsfw),
         ]
     }
 
@@ -541,6 +546,7 @@ mod tests {
                 stems: &Stems::of(&texts),
                 audit: &audit,
                 fit: None,
+                nsfw: None,
                 model: Some("m"),
                 prompt: None,
             });
