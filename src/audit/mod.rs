@@ -26,6 +26,7 @@ pub mod forms;
 pub mod frequent;
 mod layout;
 pub mod mixup;
+pub mod phrases;
 pub mod place;
 mod profanity;
 mod reading;

@@ -113,10 +113,13 @@ struct Setup {
 impl Cli {
     /// Whether most of the time goes into tensors, and memory had better be kept.
     pub fn computes(&self) -> bool {
-        matches!(
-            self.command,
-            Command::Embed(_) | Command::Similarity(_) | Command::Train(_) | Command::Eval(_)
-        )
+        match &self.command {
+            Command::Audit(audit) => audit.computes(),
+            Command::Embed(_) | Command::Similarity(_) | Command::Train(_) | Command::Eval(_) => {
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Does what was asked and says how it went.

@@ -25,6 +25,7 @@ use crate::model;
 use crate::model::RwkvClip;
 use crate::model::checkpoint;
 
+pub use fit::Fitting;
 pub use fit::Judge;
 pub use words::Words;
 

@@ -2,4 +2,5 @@
 
 pub mod card;
 pub mod diff;
+pub mod fit;
 pub mod reaudit;

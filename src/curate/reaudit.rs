@@ -27,6 +27,11 @@ use crate::audit::stems::Stems;
 use crate::audit::tally;
 use crate::audit::tally::Summary;
 use crate::audit::tally::Tally;
+use crate::clip::Judge;
+use crate::curate::fit;
+use crate::curate::fit::Fitness;
+use crate::curate::fit::Fits;
+use crate::curate::fit::RowFit;
 use crate::sample::Audit;
 use crate::sample::Sample;
 use crate::shard;
@@ -41,6 +46,9 @@ pub const ROWS: &str = "audit/rows.jsonl";
 
 /// Rows that are audited together, on all cores.
 const TOGETHER: usize = 2048;
+
+/// With pictures, which are as large as thousands of texts.
+const TOGETHER_WITH_PICTURES: usize = 64;
 
 /// Rows that are named as the worst.
 const WORST: usize = 20;
@@ -57,6 +65,9 @@ pub struct Findings {
     pub mixed_up: MixedUp,
     /// Rows with the lowest scores, the lowest first.
     pub worst: Vec<Worst>,
+    /// How well texts fit their pictures, where a checkpoint was named.
+    #[serde(default)]
+    pub fit: Option<Fitness>,
 }
 
 /// A row with a low score.
@@ -84,13 +95,22 @@ struct Line<'a> {
     row: u32,
     #[serde(flatten)]
     audit: &'a Audit,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fit: Option<&'a RowFit>,
 }
 
-/// Audits the rows of a run again and writes what was found; `done` hears of rows as they are done.
+/// Audits the rows of a run again and writes what was found; with a judge, says how well texts fit their
+/// pictures. `done` hears of rows as they are done.
 ///
 /// # Errors
-/// When the folder is no run's, a shard cannot be read, or a file cannot be written.
-pub fn run(run: &Path, config: &Config, with_rows: bool, done: &dyn Fn(u64)) -> Result<Findings> {
+/// When the folder is no run's, a shard cannot be read, the model fails, or a file cannot be written.
+pub fn run(
+    run: &Path,
+    config: &Config,
+    judge: Option<&Judge>,
+    with_rows: bool,
+    done: &dyn Fn(u64),
+) -> Result<Findings> {
     let markers = shard::all_finished(run)?;
     let folder = run.join("audit");
     std::fs::create_dir_all(&folder)
@@ -99,7 +119,7 @@ pub fn run(run: &Path, config: &Config, with_rows: bool, done: &dyn Fn(u64)) -> 
         true => Some(AtomicFile::open(&run.join(ROWS))?),
         false => None,
     };
-    let mut work = Work::default();
+    let mut work = Work { fits: judge.map(|judge| (judge, Fits::new(judge))), ..Work::default() };
     for marker in &markers {
         work.shard(run, marker, config, lines.as_mut(), done)?;
     }
@@ -111,16 +131,17 @@ pub fn run(run: &Path, config: &Config, with_rows: bool, done: &dyn Fn(u64)) -> 
 }
 
 #[derive(Default)]
-struct Work {
+struct Work<'a> {
     tally: Tally,
     mixed_up: MixedUp,
     worst: BinaryHeap<Ranked>,
+    fits: Option<(&'a Judge, Fits)>,
 }
 
 /// Ordered by score, so that the best of the worst is the first to go.
 struct Ranked(Worst);
 
-impl Work {
+impl Work<'_> {
     fn shard(
         &mut self,
         run: &Path,
@@ -129,10 +150,14 @@ impl Work {
         mut lines: Option<&mut AtomicFile>,
         done: &dyn Fn(u64),
     ) -> Result<()> {
-        let mut samples = shard::refined(run, marker, Images::Skip)?;
+        let (images, together) = match self.fits {
+            Some(_) => (Images::Read, TOGETHER_WITH_PICTURES),
+            None => (Images::Skip, TOGETHER),
+        };
+        let mut samples = shard::refined(run, marker, images)?;
         let (mut mix_ups, mut row) = (MixUps::default(), 0);
         loop {
-            let some: Result<Vec<Sample>> = samples.by_ref().take(TOGETHER).collect();
+            let some: Result<Vec<Sample>> = samples.by_ref().take(together).collect();
             let mut some = some.with_context(|| format!("in {}", marker.part.name))?;
             if some.is_empty() {
                 break;
@@ -144,17 +169,25 @@ impl Work {
                     Stems::of(&Texts::of(sample))
                 })
                 .collect();
-            for (sample, stems) in some.iter().zip(&stems) {
+            let fits = match &self.fits {
+                Some((judge, _)) => fit::judge(judge, &mut some)?,
+                None => vec![None; some.len()],
+            };
+            for ((sample, stems), fit) in some.iter().zip(&stems).zip(&fits) {
                 let place = Place { shard: marker.shard, row };
                 self.tally.add(&tally::Row::of(sample, stems, place));
                 mix_ups.add(&sample.item.key, place, stems);
                 self.rank(sample, place);
+                if let Some((_, fits)) = &mut self.fits {
+                    fits.add(&sample.item.key, place, fit.as_ref());
+                }
                 if let Some(lines) = &mut lines {
                     let line = Line {
                         key: &sample.item.key,
                         shard: marker.shard,
                         row,
                         audit: &sample.audit,
+                        fit: fit.as_ref(),
                     };
                     serde_json::to_writer(&mut **lines, &line)?;
                     lines.write_all(b"\n")?;
@@ -186,7 +219,8 @@ impl Work {
 
     fn finish(self) -> Findings {
         let worst = self.worst.into_sorted_vec().into_iter().map(|ranked| ranked.0).collect();
-        Findings { summary: self.tally.summary(MOST), mixed_up: self.mixed_up, worst }
+        let fit = self.fits.map(|(_, fits)| fits.finish(MOST));
+        Findings { summary: self.tally.summary(MOST), mixed_up: self.mixed_up, worst, fit }
     }
 }
 
