@@ -239,6 +239,74 @@ fn refine_writes_how_well_each_text_fits() {
     assert!(String::from_utf8_lossy(&without.stderr).contains("clip"), "{without:?}");
 }
 
+/// What `refine --clip` wrote into rows, `audit --clip` finds again, and phrases beside it.
+#[test]
+fn an_audit_says_which_text_and_which_phrases_fit() {
+    let scratch = tempdir().unwrap();
+    let run = scratch.path().join("run");
+    let weights = |command: &mut Command| {
+        command.arg("--clip").arg(fixtures().join("e2e/model.safetensors"));
+        command.arg("--model-config").arg(fixtures().join("e2e/config.json"));
+        succeeded(&command.output().unwrap())
+    };
+    weights(crate::refine::demo(&run).args(["--limit", "20"]));
+    let audit = || {
+        let found = weights(recaption("audit").arg(&run).args(["--rows", "--json"]));
+        let found: Value = serde_json::from_str(&found).unwrap();
+        (found["fit"].clone(), fs::read_to_string(run.join("audit/rows.jsonl")).unwrap())
+    };
+    let (fit, lines) = audit();
+    assert_eq!((fit.clone(), lines.clone()), audit(), "the same again");
+
+    let rows = crate::refine::samples(&run);
+    let mut phrases = 0;
+    let mut best = std::collections::BTreeMap::<String, u64>::new();
+    for (line, sample) in lines.lines().zip(&rows) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let written = sample.fit.as_ref().unwrap();
+        for (name, cosine) in [
+            ("raw", written.raw),
+            ("synthetic", written.synthetic),
+            ("generated", written.generated),
+        ] {
+            let found = line["fit"][name].as_f64().map(|cosine| cosine as f32);
+            assert!((found.unwrap() - cosine.unwrap()).abs() < 2e-4, "{name}: {line}");
+        }
+        let text = &sample.generated.as_ref().unwrap().text;
+        let mut sum = line["fit"]["generated"].as_f64().unwrap();
+        let of_row = line["fit"]["phrases"].as_array().unwrap();
+        for phrase in of_row {
+            let at = |name: &str| phrase[name].as_u64().unwrap() as usize;
+            let there: String = text.chars().take(at("end")).skip(at("start")).collect();
+            assert_eq!(phrase["text"], there);
+            sum += phrase["cosine"].as_f64().unwrap();
+        }
+        let mean = line["fit"]["generated_with_phrases"].as_f64().unwrap();
+        assert!((mean - sum / (of_row.len() + 1) as f64).abs() < 1e-5, "{line}");
+        phrases += of_row.len();
+        *best.entry(line["fit"]["best"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert!(phrases > 10, "{phrases} phrases in {} rows", rows.len());
+    let mean = |name: &str| {
+        let means = fit["means"].as_array().unwrap();
+        means.iter().find(|mean| mean["name"] == name).unwrap().clone()
+    };
+    let sum: f32 = rows.iter().map(|row| row.fit.as_ref().unwrap().generated.unwrap()).sum();
+    let generated = mean("generated");
+    assert_eq!(generated["rows"], rows.len());
+    assert!((generated["mean"].as_f64().unwrap() - f64::from(sum) / 20.0).abs() < 2e-4);
+    assert!(generated["low"].as_f64() < generated["mean"].as_f64());
+    assert!(mean("generated - raw")["high"].is_f64());
+    for share in fit["best"].as_array().unwrap() {
+        let name = share["text"].as_str().unwrap();
+        assert_eq!(share["rows"], *best.get(name).unwrap_or(&0), "{name}");
+        assert_eq!(share["of"], 20);
+    }
+    assert!(!fit["worst_phrases"].as_array().unwrap().is_empty());
+    let plain = succeeded(&recaption("audit").arg(&run).arg("--json").output().unwrap());
+    assert!(serde_json::from_str::<Value>(&plain).unwrap()["fit"].is_null());
+}
+
 #[test]
 fn what_cannot_work_is_said_before_anything_is_written() {
     let scratch = tempdir().unwrap();

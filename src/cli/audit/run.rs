@@ -32,11 +32,15 @@ pub(super) fn audit(
 ) -> Result<()> {
     let embedder = clip.checkpoint.as_ref().map(|_| Embedder::open(clip)).transpose()?;
     let judge = embedder.map(|embedder| Judge::new(embedder, clip.batch));
-    let rows = shard::all_finished(run)?.iter().map(|marker| marker.refined).sum();
+    let rows: u64 = shard::all_finished(run)?.iter().map(|marker| marker.refined).sum();
     let style = "{elapsed_precise} {bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
     let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(style)?);
     let findings = reaudit::run(run, config, judge.as_ref(), with_rows, &|rows| bar.inc(rows))?;
     bar.finish_and_clear();
+    if judge.is_some() {
+        let seconds = bar.elapsed().as_secs_f64();
+        eprintln!("{rows} pictures in {seconds:.1} s, {:.1} a second", rows as f64 / seconds);
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
         return Ok(());
