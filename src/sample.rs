@@ -295,6 +295,9 @@ words! {
         Compound = "compound",
         /// Of the same family, or near in meaning: `snowy` and `snow`.
         Related = "related",
+        /// A text-embedding model finds it close to a word or phrase of a source: `skyline` and `tall
+        /// buildings`.
+        Near = "near",
     }
 }
 

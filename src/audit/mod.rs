@@ -26,6 +26,7 @@ pub mod forms;
 pub mod frequent;
 mod layout;
 pub mod mixup;
+pub mod near;
 pub mod phrases;
 pub mod place;
 mod profanity;
@@ -48,6 +49,7 @@ use crate::audit::doubts::Contradiction;
 use crate::audit::doubts::Doubts;
 use crate::audit::forms::Flag;
 use crate::audit::forms::Raised;
+use crate::audit::near::Near;
 use crate::audit::reading::Reading;
 use crate::audit::words::Sources;
 use crate::sample::Audit;
@@ -134,6 +136,8 @@ pub struct Texts<'a> {
     pub tags: &'a [Tag],
     /// Further captions of the picture by somebody who saw it; they count as the synthetic one does.
     pub references: &'a [&'a str],
+    /// Words of the text that a model found near a source; nothing without a model.
+    pub near: &'a [Near],
 }
 
 /// Judges one row.
@@ -213,6 +217,7 @@ impl<'a> Texts<'a> {
             generated: sample.generated.as_ref().map(|g| g.text.as_str()),
             tags: &sample.tags,
             references: &[],
+            near: &[],
         }
     }
 }
@@ -253,7 +258,7 @@ mod tests {
             synthetic: Some(synthetic),
             generated: Some(generated),
             tags: &tags,
-            references: &[],
+            ..Texts::default()
         };
         audit(&Config::default(), &texts)
     }

@@ -166,6 +166,7 @@ mod tests {
             generated: Some(text),
             tags: &tags,
             references: &[],
+            near: &[],
         };
         let audit = audit(&Config::default(), &texts);
         let mut tally = Tally::default();

@@ -28,6 +28,11 @@ impl Judge {
         self.batch
     }
 
+    /// The model.
+    pub fn embedder(&self) -> &Embedder {
+        &self.embedder
+    }
+
     /// `file name@first-8-of-sha256` of the weights.
     pub fn label(&self) -> &Arc<str> {
         self.embedder.label()

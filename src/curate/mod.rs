@@ -3,4 +3,5 @@
 pub mod card;
 pub mod diff;
 pub mod fit;
+pub mod near;
 pub mod reaudit;

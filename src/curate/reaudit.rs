@@ -32,6 +32,7 @@ use crate::curate::fit;
 use crate::curate::fit::Fitness;
 use crate::curate::fit::Fits;
 use crate::curate::fit::RowFit;
+use crate::curate::near::Nearness;
 use crate::sample::Audit;
 use crate::sample::Sample;
 use crate::shard;
@@ -99,15 +100,16 @@ struct Line<'a> {
     fit: Option<&'a RowFit>,
 }
 
-/// Audits the rows of a run again and writes what was found; with a judge, says how well texts fit their
-/// pictures. `done` hears of rows as they are done.
+/// Audits the rows of a run again and writes what was found. A judge says how well texts fit their
+/// pictures, and which words are near a source: from the cosine beside it on. `done` hears of rows as
+/// they are done.
 ///
 /// # Errors
 /// When the folder is no run's, a shard cannot be read, the model fails, or a file cannot be written.
 pub fn run(
     run: &Path,
     config: &Config,
-    judge: Option<&Judge>,
+    judge: Option<(&Judge, f32)>,
     with_rows: bool,
     done: &dyn Fn(u64),
 ) -> Result<Findings> {
@@ -119,7 +121,7 @@ pub fn run(
         true => Some(AtomicFile::open(&run.join(ROWS))?),
         false => None,
     };
-    let mut work = Work { fits: judge.map(|judge| (judge, Fits::new(judge))), ..Work::default() };
+    let mut work = Work { model: judge.map(Model::new), ..Work::default() };
     for marker in &markers {
         work.shard(run, marker, config, lines.as_mut(), done)?;
     }
@@ -135,7 +137,14 @@ struct Work<'a> {
     tally: Tally,
     mixed_up: MixedUp,
     worst: BinaryHeap<Ranked>,
-    fits: Option<(&'a Judge, Fits)>,
+    model: Option<Model<'a>>,
+}
+
+/// A checkpoint, and what it said so far.
+struct Model<'a> {
+    judge: &'a Judge,
+    nearness: Nearness<'a>,
+    fits: Fits,
 }
 
 /// Ordered by score, so that the best of the worst is the first to go.
@@ -150,7 +159,7 @@ impl Work<'_> {
         mut lines: Option<&mut AtomicFile>,
         done: &dyn Fn(u64),
     ) -> Result<()> {
-        let (images, together) = match self.fits {
+        let (images, together) = match self.model {
             Some(_) => (Images::Read, TOGETHER_WITH_PICTURES),
             None => (Images::Skip, TOGETHER),
         };
@@ -169,8 +178,8 @@ impl Work<'_> {
                     Stems::of(&Texts::of(sample))
                 })
                 .collect();
-            let fits = match &self.fits {
-                Some((judge, _)) => fit::judge(judge, &mut some)?,
+            let fits = match &mut self.model {
+                Some(model) => model.ask(config, &mut some)?,
                 None => vec![None; some.len()],
             };
             for ((sample, stems), fit) in some.iter().zip(&stems).zip(&fits) {
@@ -178,8 +187,8 @@ impl Work<'_> {
                 self.tally.add(&tally::Row::of(sample, stems, place));
                 mix_ups.add(&sample.item.key, place, stems);
                 self.rank(sample, place);
-                if let Some((_, fits)) = &mut self.fits {
-                    fits.add(&sample.item.key, place, fit.as_ref());
+                if let Some(model) = &mut self.model {
+                    model.fits.add(sample, place, fit.as_ref());
                 }
                 if let Some(lines) = &mut lines {
                     let line = Line {
@@ -219,8 +228,26 @@ impl Work<'_> {
 
     fn finish(self) -> Findings {
         let worst = self.worst.into_sorted_vec().into_iter().map(|ranked| ranked.0).collect();
-        let fit = self.fits.map(|(_, fits)| fits.finish(MOST));
+        let fit = self.model.map(|model| model.fits.finish(MOST));
         Findings { summary: self.tally.summary(MOST), mixed_up: self.mixed_up, worst, fit }
+    }
+}
+
+impl<'a> Model<'a> {
+    fn new((judge, nearness): (&'a Judge, f32)) -> Model<'a> {
+        let nearness = Nearness::new(judge.embedder(), nearness);
+        Model { judge, nearness, fits: Fits::new(judge) }
+    }
+
+    /// Audits samples again where it finds words near a source, and says how well texts fit.
+    fn ask(&mut self, config: &Config, samples: &mut [Sample]) -> Result<Vec<Option<RowFit>>> {
+        let rows: Vec<(Texts<'_>, &Audit)> =
+            samples.iter().map(|sample| (Texts::of(sample), &sample.audit)).collect();
+        let near = self.nearness.of(&rows)?;
+        for (sample, near) in samples.iter_mut().zip(&near).filter(|(_, near)| !near.is_empty()) {
+            sample.audit = audit::audit(config, &Texts { near, ..Texts::of(sample) });
+        }
+        fit::judge(self.judge, samples)
     }
 }
 

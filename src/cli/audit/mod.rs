@@ -34,8 +34,9 @@ pub(super) struct Audit {
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     calibrate: Option<PathBuf>,
     /// RWKV-CLIP weights that say how well the texts of a run, and the noun phrases of generated ones, fit
-    /// their pictures. The figures are as good as the weights.
-    #[arg(long, value_name = "CHECKPOINT", requires = "run")]
+    /// their pictures; and which words that no source has are near a source (cosine of at least
+    /// `clip.nearness`). All of it is as good as the weights.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "calibrate")]
     clip: Option<PathBuf>,
     /// Sizes of the --clip weights: b32, b16, small, tiny, or a JSON or TOML file.
     #[arg(long, value_name = "NAME", requires = "clip")]
@@ -59,7 +60,7 @@ impl Audit {
         clip.checkpoint = self.clip;
         match (self.run, self.texts, self.calibrate) {
             (Some(folder), ..) => run::audit(&folder, &config, &clip, self.rows, self.json),
-            (_, Some(path), _) => texts::score(&path, &config),
+            (_, Some(path), _) => texts::score(&path, &config, &clip),
             (_, _, Some(path)) => texts::calibrate(&path, &config),
             _ => bail!("nothing to audit: name the folder of a run, or give --texts FILE"),
         }

@@ -32,10 +32,11 @@ pub(super) fn audit(
 ) -> Result<()> {
     let embedder = clip.checkpoint.as_ref().map(|_| Embedder::open(clip)).transpose()?;
     let judge = embedder.map(|embedder| Judge::new(embedder, clip.batch));
+    let asked = judge.as_ref().map(|judge| (judge, clip.nearness));
     let rows: u64 = shard::all_finished(run)?.iter().map(|marker| marker.refined).sum();
     let style = "{elapsed_precise} {bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
     let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(style)?);
-    let findings = reaudit::run(run, config, judge.as_ref(), with_rows, &|rows| bar.inc(rows))?;
+    let findings = reaudit::run(run, config, asked, with_rows, &|rows| bar.inc(rows))?;
     bar.finish_and_clear();
     if judge.is_some() {
         let seconds = bar.elapsed().as_secs_f64();
@@ -160,6 +161,12 @@ fn fitness(fit: &Fitness) -> Table {
         let what = format!("of {} rows with a generated text and another", best.of);
         table.add_row([name, of(best.rows, best.of), interval, what]);
     }
+    table.add_row([
+        "near words".to_owned(),
+        fit.near_words.to_string(),
+        String::new(),
+        "no source has them, but something close to them".to_owned(),
+    ]);
     table.add_row([
         "by".to_owned(),
         fit.model.clone(),

@@ -23,6 +23,7 @@ use crate::clip::Judge;
 use crate::curate::fit::means::Means;
 use crate::curate::fit::worst::Phrases;
 use crate::review::statistics::Rate;
+use crate::sample::Link;
 use crate::sample::Sample;
 
 pub use means::Mean;
@@ -52,6 +53,8 @@ pub struct Fitness {
     pub rows: u64,
     /// Rows whose picture could not be read.
     pub unseen: u64,
+    /// Words of generated texts that no source has, but that are near what one says.
+    pub near_words: u64,
     /// Mean cosines, with bootstrap intervals.
     pub means: Vec<Mean>,
     /// Which text fits best, over the rows that have a generated text and another one.
@@ -116,6 +119,7 @@ pub(super) struct Fits {
     model: String,
     rows: u64,
     unseen: u64,
+    near_words: u64,
     means: Means<{ FIGURES.len() }>,
     best: [u64; BEST.len()],
     phrases: Phrases,
@@ -205,13 +209,16 @@ impl Fits {
             model: judge.label().to_string(),
             rows: 0,
             unseen: 0,
+            near_words: 0,
             means: Means::new(FIGURES),
             best: [0; BEST.len()],
             phrases: Phrases::default(),
         }
     }
 
-    pub(super) fn add(&mut self, key: &str, place: Place, row: Option<&RowFit>) {
+    pub(super) fn add(&mut self, sample: &Sample, place: Place, row: Option<&RowFit>) {
+        let near = sample.audit.words.iter().filter(|word| word.link == Some(Link::Near));
+        self.near_words += near.count() as u64;
         let Some(row) = row else {
             self.unseen += 1;
             return;
@@ -235,7 +242,7 @@ impl Fits {
         if let Some(at) = BEST.iter().position(|name| row.best == Some(*name)) {
             self.best[at] += 1;
         }
-        row.phrases.iter().for_each(|phrase| self.phrases.add(key, place, phrase));
+        row.phrases.iter().for_each(|phrase| self.phrases.add(&sample.item.key, place, phrase));
     }
 
     pub(super) fn finish(self, most: usize) -> Fitness {
@@ -251,6 +258,7 @@ impl Fits {
             model: self.model,
             rows: self.rows,
             unseen: self.unseen,
+            near_words: self.near_words,
             means: self.means.finish(),
             best,
             worst_phrases,
