@@ -14,7 +14,7 @@ use crate::sample::Reject;
 use crate::sample::Safety;
 use crate::sample::Stage;
 
-/// Sums of single precision may pass 1 by this much; a network whose "scores" go further gives
+/// A softmax of single precision may pass 1 by this much; a network whose "scores" go further gives
 /// something else.
 const ROUNDING: f32 = 1e-3;
 
@@ -47,17 +47,14 @@ impl Classifier {
     }
 
     fn rated(&self, scores: &[f32]) -> Result<Safety, Reject> {
-        let nsfw: f32 = self.unsafe_labels.iter().map(|&label| scores[label]).sum();
-        let nsfw = match self.unsafe_labels[..] {
-            [_] => nsfw,
-            // Labels of a sigmoid are not exclusive: together they may pass 1.
-            _ => nsfw.min(1.0),
-        };
-        if !(-ROUNDING..=1.0 + ROUNDING).contains(&nsfw) {
+        let is_score = |score: &&f32| (-ROUNDING..=1.0 + ROUNDING).contains(*score);
+        if let Some(other) = scores.iter().find(|score| !is_score(score)) {
             let model = &self.model;
-            let detail = format!("{model} gives {nsfw}, no score: are its outputs logits?");
+            let detail = format!("{model} gives {other}, no score: are its outputs logits?");
             return Err(Reject::new(Stage::Perceive, Reason::ModelFailed, detail));
         }
+        // Labels of a sigmoid are not exclusive: together they may pass 1.
+        let nsfw: f32 = self.unsafe_labels.iter().map(|&label| scores[label]).sum();
         Ok(Safety { nsfw: nsfw.clamp(0.0, 1.0), model: self.model.clone() })
     }
 }

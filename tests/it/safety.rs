@@ -155,6 +155,35 @@ fn a_classifier_with_a_label_that_says_it_needs_no_description() {
     assert!((0.0..=1.0).contains(&redness(&found[0])));
 }
 
+/// The network of a tagger, described as if its logits were scores, and as they are.
+#[test]
+fn logits_that_are_called_scores_are_rejects_and_scores_never_sum_up_beyond_one() {
+    let good = repository("examples/models/tagger");
+    let config: Value =
+        serde_json::from_slice(&fs::read(good.join("config.json")).unwrap()).unwrap();
+    let labels = config["id2label"].as_object().unwrap();
+    let labels: Vec<Value> = (0..labels.len()).map(|id| labels[&id.to_string()].clone()).collect();
+    let rated = |activation: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::copy(good.join("model.onnx"), dir.path().join("model.onnx")).unwrap();
+        let json = json!({
+            "kind": "safety", "labels": labels, "unsafe": labels, "activation": activation,
+            "resize": [128, 128], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
+        });
+        fs::write(dir.path().join("recaption.json"), json.to_string()).unwrap();
+        let mut perceiver = perceiver(&with_safety(dir.path())).unwrap();
+        let view = Pixels { width: 128, height: 128, rgb: vec![200; 3 * 128 * 128] };
+        let glimpse = Glimpse { original_width: 128, original_height: 128, views: vec![view] };
+        perceiver.perceive(&[glimpse]).unwrap().remove(0)
+    };
+    let reject = rated("none").unwrap_err();
+    assert_eq!(reject.reason, Reason::ModelFailed);
+    assert!(reject.detail.contains("are its outputs logits?"), "{reject}");
+    assert!((redness(&rated("softmax")) - 1.0).abs() < 1e-4);
+    let sum = redness(&rated("sigmoid"));
+    assert!(sum > 0.0 && sum <= 1.0, "{sum}");
+}
+
 fn refined(run: &Path, more: &[&str]) {
     succeeded(&demo(run).arg("--safety").arg(tiny()).args(more).output().unwrap());
 }
