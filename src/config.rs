@@ -61,7 +61,7 @@ pub struct Config {
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 39] = [
+const FREE: [&str; 48] = [
     "run.workers",
     "quota",
     "alarms",
@@ -87,15 +87,24 @@ const FREE: [&str; 39] = [
     "perceive.execution_provider",
     "perceive.batch",
     "describe.prompts",
+    "describe.budget",
+    "describe.token_budget",
+    "describe.requests",
     "describe.local.model",
     "describe.local.threads",
+    "describe.remote.base_url",
     "describe.remote.api_key_env",
+    "describe.remote.endpoints",
     "describe.remote.concurrency",
+    "describe.remote.max_concurrency",
     "describe.remote.requests_per_minute",
     "describe.remote.tokens_per_minute",
     "describe.remote.timeout_s",
     "describe.remote.retry",
     "describe.remote.give_up_after",
+    "describe.remote.give_up_after_s",
+    "describe.remote.prompt_price",
+    "describe.remote.completion_price",
     "source.input_format",
     "clip.checkpoint",
     "clip.batch",

@@ -2,6 +2,8 @@
 
 mod ablate;
 mod audit;
+mod bill;
+mod cache;
 mod card;
 mod compare;
 mod diff;
@@ -10,6 +12,7 @@ mod eval;
 mod look;
 mod models;
 mod outcome;
+mod plan;
 mod progress;
 mod refine;
 mod review;
@@ -61,6 +64,8 @@ enum Command {
     },
     /// Tag, caption, fuse, audit and store a dataset.
     Refine(Box<Refine>),
+    /// What `refine` with the same arguments would do; with --pilot, what it would cost.
+    Plan(Box<plan::Plan>),
     /// Write a configuration file with every setting and what it means.
     Init {
         /// The file.
@@ -98,6 +103,9 @@ enum Command {
     Eval(Box<eval::Eval>),
     /// Results of `eval` beside each other, with the differences that are more than chance.
     Compare(compare::Compare),
+    /// Answers of language models that were paid for: count, clean, export.
+    #[command(subcommand)]
+    Cache(cache::Cache),
     /// Get models by name, and examine model folders.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -153,6 +161,7 @@ impl Command {
             Command::Setup(setup) => set_up(setup.onnxruntime.as_deref()).map(drop)?,
             Command::Demo { output } => return Refine::of_example(output)?.run(),
             Command::Refine(refine) => return refine.run(),
+            Command::Plan(plan) => return plan.run(),
             Command::Init { path } => init(&path)?,
             Command::Audit(audit) => audit.run()?,
             Command::Report { run } => println!("{}", draw(&run)?.display()),
@@ -167,6 +176,7 @@ impl Command {
             Command::Ablate(ablate) => return ablate.run(),
             Command::Eval(eval) => return eval.run(),
             Command::Compare(compare) => compare.run()?,
+            Command::Cache(cache) => cache.run()?,
             Command::Models(command) => return command.run(),
         }
         Ok(Outcome::Done)

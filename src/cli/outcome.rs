@@ -6,6 +6,7 @@ use anyhow::Error;
 use comfy_table::Table;
 
 use crate::audit::alarms::Alarm;
+use crate::chat::BudgetSpent;
 use crate::pipeline::QuotaExceeded;
 
 /// The end of a command that did not fail.
@@ -21,6 +22,9 @@ pub(super) enum Outcome {
 
 /// Exit code of a run with too many rejects or bad texts.
 const QUOTA: u8 = 3;
+
+/// Exit code of a run that may spend no more.
+const BUDGET: u8 = 4;
 
 impl Outcome {
     pub(super) fn exit_code(self) -> ExitCode {
@@ -42,6 +46,13 @@ pub(super) fn failed(error: &Error) -> ExitCode {
     if let Some(alarm) = error.chain().find_map(|e| e.downcast_ref::<Alarm>()) {
         eprintln!("error: {alarm}\n{}", advice(alarm));
         return ExitCode::from(QUOTA);
+    }
+    if let Some(spent) = error.chain().find_map(|e| e.downcast_ref::<BudgetSpent>()) {
+        eprintln!(
+            "stopped: {spent}\nFinished shards and every answer are kept: the same command with a higher \
+             --budget or --max-tokens continues"
+        );
+        return ExitCode::from(BUDGET);
     }
     eprintln!("error: {error:#}");
     ExitCode::FAILURE

@@ -19,6 +19,8 @@ use indicatif::ProgressStyle;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::chat::Spent;
+use crate::cli::bill;
 use crate::pipeline::Progress;
 use crate::pipeline::Snapshot;
 use crate::shard::Marker;
@@ -41,6 +43,9 @@ pub(super) struct Display {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Says what was spent so far.
+pub(super) type Account = dyn Fn() -> Option<Spent> + Send;
 
 /// "Now" is this long.
 const RECENT: Duration = Duration::from_secs(10);
@@ -65,7 +70,13 @@ impl Style {
 }
 
 impl Display {
-    pub(super) fn start(style: Style, progress: Arc<Progress>, rows: u64) -> Display {
+    /// `spent` says what the writer's answers have cost.
+    pub(super) fn start(
+        style: Style,
+        progress: Arc<Progress>,
+        rows: u64,
+        spent: Box<Account>,
+    ) -> Display {
         let bar = if style == Style::Bar { ProgressBar::new(rows) } else { ProgressBar::hidden() };
         let line = ProgressStyle::with_template("{bar:24} {pos}/{len} rows · {msg}");
         if let Ok(line) = line {
@@ -74,7 +85,7 @@ impl Display {
         let is_over = Arc::new(AtomicBool::new(false));
         let thread = {
             let (bar, is_over) = (bar.clone(), is_over.clone());
-            thread::spawn(move || watch(style, &progress, &bar, &is_over))
+            thread::spawn(move || watch(style, &progress, &spent, &bar, &is_over))
         };
         Display { style, bar, is_over, thread: Some(thread) }
     }
@@ -111,7 +122,13 @@ impl Drop for Display {
     }
 }
 
-fn watch(style: Style, progress: &Progress, bar: &ProgressBar, is_over: &AtomicBool) {
+fn watch(
+    style: Style,
+    progress: &Progress,
+    spent: &Account,
+    bar: &ProgressBar,
+    is_over: &AtomicBool,
+) {
     let mut rate = Rate::new();
     loop {
         thread::park_timeout(style.interval());
@@ -119,22 +136,22 @@ fn watch(style: Style, progress: &Progress, bar: &ProgressBar, is_over: &AtomicB
             return;
         }
         let snapshot = progress.snapshot();
-        let speed = rate.take(&snapshot);
+        let (speed, spent) = (rate.take(&snapshot), spent());
         match style {
-            Style::Json => println!("{}", event(&snapshot, &speed)),
+            Style::Json => println!("{}", event(&snapshot, &speed, spent.as_ref())),
             Style::Lines if snapshot.total > 0 => {
                 eprintln!(
                     "{}/{} rows · {}",
                     snapshot.done(),
                     snapshot.total,
-                    line(&snapshot, &speed)
+                    line(&snapshot, &speed, spent.as_ref())
                 );
             }
             Style::Lines => {}
             Style::Bar => {
                 bar.set_length(snapshot.total);
                 bar.set_position(snapshot.done());
-                bar.set_message(line(&snapshot, &speed));
+                bar.set_message(line(&snapshot, &speed, spent.as_ref()));
             }
         }
     }
@@ -173,13 +190,15 @@ impl Rate {
     }
 }
 
-fn line(snapshot: &Snapshot, speed: &Speed) -> String {
+fn line(snapshot: &Snapshot, speed: &Speed, spent: Option<&Spent>) -> String {
     let left = speed.left.map_or_else(|| "?".to_owned(), |left| HumanDuration(left).to_string());
     let stages = snapshot.stages.iter().filter(|stage| stage.in_flight > 0);
     let stages: Vec<String> =
         stages.map(|stage| format!("{} {}", stage.stage, stage.in_flight)).collect();
+    let bill = spent.filter(|spent| spent.requests > 0);
+    let bill = bill.map_or_else(String::new, |spent| format!("{} · ", bill::words(spent)));
     format!(
-        "{:.1}/s now, {:.1}/s overall · {} rejected · {left} left · {}",
+        "{:.1}/s now, {:.1}/s overall · {} rejected · {left} left · {bill}{}",
         speed.now,
         speed.overall,
         snapshot.rejected,
@@ -187,7 +206,7 @@ fn line(snapshot: &Snapshot, speed: &Speed) -> String {
     )
 }
 
-fn event(snapshot: &Snapshot, speed: &Speed) -> Value {
+fn event(snapshot: &Snapshot, speed: &Speed, spent: Option<&Spent>) -> Value {
     json!({
         "event": "progress",
         "done": snapshot.done(),
@@ -197,6 +216,7 @@ fn event(snapshot: &Snapshot, speed: &Speed) -> Value {
         "rows_per_second_now": speed.now,
         "rows_per_second": speed.overall,
         "seconds_left": speed.left.map(|left| left.as_secs()),
+        "spent": spent,
         "stages": snapshot.stages,
     })
 }

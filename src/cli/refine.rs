@@ -12,8 +12,10 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::bill;
 use crate::cli::look;
 use crate::cli::outcome::Outcome;
+use crate::cli::plan;
 use crate::cli::progress::Display;
 use crate::cli::progress::Style;
 use crate::cli::set_up;
@@ -31,32 +33,33 @@ use crate::pipeline;
 use crate::pipeline::Progress;
 use crate::pipeline::Stages;
 use crate::pipeline::Stop;
+use crate::pipeline::Todo;
 use crate::report;
-use crate::run;
 use crate::run::Retry;
 use crate::run::RunFolder;
 use crate::run::Work;
+use crate::shard::Marker;
 use crate::source::Source;
 
 #[derive(Args)]
 pub(super) struct Refine {
     /// Folders of images, parquet, csv, tsv, jsonl or webdataset files, or globs of them.
     #[arg(required = true)]
-    input: Vec<String>,
+    pub(super) input: Vec<String>,
     /// The run folder; the same command continues an interrupted run.
     #[arg(short, long, value_name = "RUN")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     #[command(flatten)]
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Only run rejected rows of finished shards again: those whose reason may pass, or all.
     #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "retryable")]
-    retry_rejects: Option<Retry>,
+    pub(super) retry_rejects: Option<Retry>,
     /// Print what would be done and whether everything needed is there, and do nothing.
     #[arg(long)]
     dry_run: bool,
     /// Progress and results as JSON, an object a line, on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// The ONNX Runtime library to use.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
@@ -66,12 +69,23 @@ pub(super) struct Refine {
 }
 
 /// Everything a run needs that is opened before it begins.
-struct Opened {
-    config: Config,
-    source: Source,
+pub(super) struct Opened {
+    pub(super) config: Config,
+    pub(super) source: Source,
     models: Models,
-    describer: Describer,
+    pub(super) describer: Arc<Describer>,
     judge: Option<Judge>,
+}
+
+/// What the pipeline is to do.
+pub(super) struct Job<'a> {
+    /// The folder that the shards go to.
+    pub(super) to: &'a Path,
+    pub(super) todo: &'a [Todo],
+    /// Rows in all.
+    pub(super) rows: u64,
+    /// Rows that are done already.
+    pub(super) before: u64,
 }
 
 /// Runs on network threads of its own: requests and signals.
@@ -102,7 +116,7 @@ impl Refine {
         let config = std::mem::take(&mut self.settings).resolve()?;
         let folder = RunFolder::new(&self.output);
         if self.dry_run {
-            return self.plan(&folder, config);
+            return plan::dry_run(&self, &folder, config);
         }
         let _lock = folder.lock()?;
         let opened = self.open(&folder, config)?;
@@ -115,18 +129,34 @@ impl Refine {
         Ok(outcome)
     }
 
-    fn open(&self, folder: &RunFolder, config: Config) -> Result<Opened> {
+    pub(super) fn open(&self, folder: &RunFolder, config: Config) -> Result<Opened> {
         let source = folder.source(&self.input, &config)?;
         let models = Models::open(&config.perceive)?;
-        let requests = folder.path.join("requests.sqlite");
-        let describer = Describer::open(&config.describe, &requests)?;
+        let describer = Arc::new(open_describer(&folder.path, &config)?);
         let judge = judge(&config)?;
         Ok(Opened { config, source, models, describer, judge })
     }
 
     fn refine(&self, opened: &Opened, work: &Work) -> Result<Outcome> {
+        let before: u64 = work.finished.iter().map(|marker| marker.rows_read).sum();
+        let again = work.todo.iter().filter_map(|todo| todo.again.as_ref());
+        let again: u64 = again.map(|again| again.rows.len() as u64).sum();
+        let job =
+            Job { to: &self.output, todo: &work.todo, rows: work.rows, before: before - again };
+        let outcome = self.pipe(opened, &job, &mut |_| {});
+        bill::write(&self.output, &opened.describer, !self.json)?;
+        outcome
+    }
+
+    /// Runs the pipeline over what is to do, with progress, until the end or a signal.
+    pub(super) fn pipe(
+        &self,
+        opened: &Opened,
+        job: &Job<'_>,
+        finished: &mut dyn FnMut(&Marker),
+    ) -> Result<Outcome> {
         let Opened { config, source, models, describer, judge } = opened;
-        if work.todo.is_empty() {
+        if job.todo.is_empty() {
             return Ok(Outcome::Done);
         }
         let perceivers = self.perceivers(config, models)?;
@@ -136,12 +166,16 @@ impl Refine {
             .build()
             .context("cannot start the threads of the network")?;
         let stop = Stop::default();
-        let asked = stop.clone();
+        let (asked, writer) = (stop.clone(), Arc::clone(describer));
         let signal = signals::listen(
             network.handle(),
             "what is under way is finished and kept where it can be",
-            move || asked.stop(),
+            move || {
+                asked.stop();
+                writer.halt();
+            },
         )?;
+        self.greet(describer);
         let fetcher = source.plan().has_urls().then(|| Fetcher::new(&config.fetch)).transpose()?;
         let stages = Stages {
             source,
@@ -159,15 +193,14 @@ impl Refine {
             alarms: &config.alarms,
         };
         let progress = Arc::new(Progress::default());
-        let display = Display::start(Style::of(self.json), progress.clone(), work.rows);
-        let before: u64 = work.finished.iter().map(|marker| marker.rows_read).sum();
-        let again = work.todo.iter().filter_map(|todo| todo.again.as_ref());
-        let again: u64 = again.map(|again| again.rows.len() as u64).sum();
-        progress.begin(work.rows, before - again);
-        let end =
-            pipeline::run(&self.output, stages, &work.todo, &progress, &stop, &mut |marker| {
-                display.shard(marker);
-            });
+        let payer = Arc::clone(describer);
+        let spent = Box::new(move || payer.spent());
+        let display = Display::start(Style::of(self.json), progress.clone(), job.rows, spent);
+        progress.begin(job.rows, job.before);
+        let end = pipeline::run(job.to, stages, job.todo, &progress, &stop, &mut |marker| {
+            display.shard(marker);
+            finished(marker);
+        });
         drop(display);
         network.shutdown_background();
         end?;
@@ -186,61 +219,6 @@ impl Refine {
         }
         let runtime = OnnxRuntime::load(&set_up(self.onnxruntime.as_deref())?)?;
         (0..workers).map(|_| Perceiver::load(&runtime, models)).collect()
-    }
-
-    /// `--dry-run`: what would be done. Nothing is written, not even the folder.
-    fn plan(&self, folder: &RunFolder, config: Config) -> Result<Outcome> {
-        let source = folder.source(&self.input, &config)?;
-        let models = Models::open(&config.perceive)?;
-        // A store in memory: asking what would be done must not create a file.
-        let describer = Describer::open(&config.describe, Path::new(":memory:"))?;
-        let judge = judge(&config)?;
-        let identity = run::identity(&self.input, &config, &models, &describer, judge.as_ref())?;
-        folder.is_same(&identity)?;
-        let work = folder.work(&source, &config, self.retry_rejects)?;
-        let plan = source.plan();
-        let folders: Vec<String> = models
-            .folders()
-            .map(|folder| {
-                format!("{} {} ({})", folder.kind.as_str(), folder.label, folder.path.display())
-            })
-            .collect();
-        let writer = describer.probe();
-        let writer_says = match &writer {
-            Ok(line) => line.clone(),
-            Err(error) => format!("not ready: {error:#}"),
-        };
-        if self.json {
-            let plan = json!({
-                "event": "plan",
-                "rows": work.rows,
-                "shards": work.shards,
-                "shards_done": work.finished.len(),
-                "shards_to_do": work.todo.len(),
-                "format": plan.format,
-                "columns": plan.mapping,
-                "models": folders,
-                "writer": writer_says,
-                "ready": writer.is_ok(),
-            });
-            println!("{plan}");
-        } else {
-            println!("input    {} {} rows in {} files", plan.rows, plan.format, plan.files.len());
-            println!("columns  {}", plan.mapping);
-            println!(
-                "shards   {} of at most {} rows; {} done, {} to do",
-                work.shards,
-                config.run.rows_per_shard,
-                work.finished.len(),
-                work.todo.len()
-            );
-            let none = "no models: pictures get no tags and no captions".to_owned();
-            for line in if folders.is_empty() { vec![none] } else { folders } {
-                println!("model    {line}");
-            }
-            println!("writer   {writer_says}");
-        }
-        Ok(if writer.is_ok() { Outcome::Done } else { Outcome::Disagreed })
     }
 
     fn announce(&self, work: &Work, source: &Source) {
@@ -262,6 +240,16 @@ impl Refine {
         }
     }
 
+    /// Who writes, before an hour of looking is spent on it. Nothing ends here: what was answered before
+    /// may be all that is needed.
+    fn greet(&self, describer: &Describer) {
+        match describer.probe() {
+            Ok(line) if !self.json => eprintln!("writer: {line}"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("the writer is not ready: {error:#}"),
+        }
+    }
+
     fn summarise(&self, folder: &RunFolder) -> Result<()> {
         let started = Instant::now();
         let report = report::write(&folder.path)?;
@@ -280,8 +268,16 @@ impl Refine {
     }
 }
 
+/// The writer, with its memory in the run's folder or where the configuration says.
+fn open_describer(run: &Path, config: &Config) -> Result<Describer> {
+    let own = run.join("requests.sqlite");
+    let requests = config.describe.requests.as_deref().unwrap_or(&own);
+    let name = run.canonicalize().unwrap_or_else(|_| run.to_owned());
+    Describer::open(&config.describe, requests, &name.display().to_string())
+}
+
 /// Who says how well texts fit, where a checkpoint is named.
-fn judge(config: &Config) -> Result<Option<Judge>> {
+pub(super) fn judge(config: &Config) -> Result<Option<Judge>> {
     if config.clip.checkpoint.is_none() {
         return Ok(None);
     }

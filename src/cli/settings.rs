@@ -45,6 +45,13 @@ pub(super) struct Settings {
     /// For --writer remote: everything before /chat/completions.
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
+    /// Stop, with everything kept, before more money than this is spent on the writer's answers, in the
+    /// currency of the configured prices.
+    #[arg(long, value_name = "MONEY")]
+    budget: Option<f64>,
+    /// Stop, with everything kept, before more prompt and completion tokens than this are spent.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u64>,
     /// RWKV-CLIP weights that say how well each text fits its picture.
     #[arg(long, value_name = "CHECKPOINT")]
     clip: Option<PathBuf>,
@@ -133,6 +140,8 @@ impl Settings {
             (WriterKind::Local, Some(name)) => config.describe.local.model = Some(name.into()),
             _ => {}
         }
+        config.describe.budget = self.budget.unwrap_or(config.describe.budget);
+        config.describe.token_budget = self.max_tokens.unwrap_or(config.describe.token_budget);
         if let Some(url) = self.base_url {
             config.describe.remote.base_url = url;
         }

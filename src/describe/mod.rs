@@ -6,18 +6,13 @@
 //! image and never writes a row; how faithful a text is, the audit says.
 
 pub mod asker;
-pub mod flights;
 pub mod grammar;
 pub mod local;
 pub mod prompt;
-pub mod remote;
 pub mod reply;
 pub mod rules;
 pub mod sources;
-pub mod store;
 pub mod title;
-mod wire;
-pub mod writer;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -31,19 +26,17 @@ use serde::Serialize;
 use serde_json::json;
 
 pub use crate::describe::local::LocalConfig;
-pub use crate::describe::remote::RemoteConfig;
 pub use crate::describe::sources::Limits;
 pub use crate::describe::sources::Sources;
-pub use crate::describe::writer::Appetite;
-pub use crate::describe::writer::Chat;
-pub use crate::describe::writer::Message;
-pub use crate::describe::writer::OnReply;
-pub use crate::describe::writer::Prompted;
-pub use crate::describe::writer::Reply;
-pub use crate::describe::writer::Role;
-pub use crate::describe::writer::RowError;
-pub use crate::describe::writer::Writer;
 
+use crate::chat::Appetite;
+use crate::chat::Budget;
+use crate::chat::Remote;
+use crate::chat::RemoteConfig;
+use crate::chat::Spent;
+use crate::chat::Usage;
+use crate::chat::Used;
+use crate::chat::Writer;
 use crate::describe::asker::Asker;
 use crate::describe::prompt::Prompt;
 use crate::sample::Generated;
@@ -65,6 +58,14 @@ pub struct Config {
     pub sources: Limits,
     /// What a reply must be like.
     pub checks: reply::Config,
+    /// Money that may be spent, in the currency of the prices, all sessions of a run together; 0 for no
+    /// limit. What is finished is kept, and with a higher budget the same command goes on.
+    pub budget: f64,
+    /// Prompt and completion tokens that may be spent, likewise.
+    pub token_budget: u64,
+    /// File of the answers that were paid for; `requests.sqlite` in the run's folder if absent. Runs that
+    /// share one pay for equal questions once.
+    pub requests: Option<PathBuf>,
     /// The endpoint, for `writer = "remote"`.
     pub remote: RemoteConfig,
     /// The model file, for `writer = "local"`.
@@ -82,6 +83,9 @@ impl Default for Config {
             fallback_to_rules: true,
             sources: Limits::default(),
             checks: reply::Config::default(),
+            budget: 0.0,
+            token_budget: 0,
+            requests: None,
             remote: RemoteConfig::default(),
             local: LocalConfig::default(),
         }
@@ -133,28 +137,37 @@ pub struct Describer {
 }
 
 impl Describer {
-    /// Opens the configured writer; `requests` is the path of the request store, which only
-    /// writers with a model create.
-    pub fn open(config: &Config, requests: &Path) -> Result<Describer> {
+    /// Opens the configured writer; `requests` is the path of the request store (where the configuration
+    /// has none), which only writers with a model create, and `run` the name that is charged there.
+    ///
+    /// # Errors
+    /// When the writer, its prompt or the store cannot be used.
+    pub fn open(config: &Config, requests: &Path, run: &str) -> Result<Describer> {
         let writer: Box<dyn Writer> = match config.writer {
             WriterKind::Rules => return Ok(Describer { config: config.clone(), asker: None }),
             WriterKind::Local => Box::new(local::Local::open(&config.local)?),
-            WriterKind::Remote => Box::new(remote::Remote::open(&config.remote)?),
+            WriterKind::Remote => Box::new(Remote::open(&config.remote)?),
         };
-        Describer::with_writer(config, writer, requests)
+        Describer::with_writer(config, writer, requests, run)
     }
 
     /// The same with a writer from elsewhere.
+    ///
+    /// # Errors
+    /// When its prompt or the store cannot be used.
     pub fn with_writer(
         config: &Config,
         writer: Box<dyn Writer>,
         requests: &Path,
+        run: &str,
     ) -> Result<Describer> {
         let prompt = match &config.prompts {
             Some(folder) => Prompt::open(folder)?,
             None => Prompt::fuse()?,
         };
-        let asker = Asker::open(writer, prompt, config.checks.clone(), config.seed, requests)?;
+        let (checks, seed) = (config.checks.clone(), config.seed);
+        let budget = Budget { cost: config.budget, tokens: config.token_budget };
+        let asker = Asker::open(writer, prompt, checks, seed, (requests, run), budget)?;
         Ok(Describer { config: config.clone(), asker: Some(asker) })
     }
 
@@ -194,6 +207,28 @@ impl Describer {
         // The grammar takes microseconds; one thread feeds any number of others.
         const RULES: Appetite = Appetite { threads: 1, batch: 64 };
         self.asker.as_ref().map_or(RULES, |asker| asker.writer.appetite())
+    }
+
+    /// What this run has spent so far, all sessions together; nothing where no model is asked.
+    pub fn spent(&self) -> Option<Spent> {
+        self.asker.as_ref().map(|asker| asker.bill.spent())
+    }
+
+    /// The answers that were used since this was opened, bought now or before.
+    pub fn used(&self) -> Used {
+        self.asker.as_ref().map(Asker::used).unwrap_or_default()
+    }
+
+    /// How each endpoint was used.
+    pub fn usage(&self) -> Vec<Usage> {
+        self.asker.as_ref().map_or_else(Vec::new, |asker| asker.writer.usage())
+    }
+
+    /// Asks nothing new; may be called from any thread.
+    pub fn halt(&self) {
+        if let Some(asker) = &self.asker {
+            asker.writer.halt();
+        }
     }
 
     /// One line for `--dry-run`: who would write, and whether it is there.

@@ -20,10 +20,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::atomic_file::sha256;
+use crate::chat::writer::Chat;
+use crate::chat::writer::Message;
+use crate::chat::writer::Role;
 use crate::describe::sources::Sources;
-use crate::describe::writer::Chat;
-use crate::describe::writer::Message;
-use crate::describe::writer::Role;
 
 const SYSTEM: &str = "system.txt";
 const EXAMPLES: &str = "examples.toml";

@@ -12,18 +12,20 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use recaption::chat::Remote;
+use recaption::chat::RemoteConfig;
+use recaption::chat::Writer;
+use recaption::chat::store::Store;
 use recaption::describe::Answer;
 use recaption::describe::Config;
 use recaption::describe::Describer;
 use recaption::describe::Limits;
-use recaption::describe::RemoteConfig;
 use recaption::describe::Request;
-use recaption::describe::remote::Remote;
-use recaption::describe::store::Store;
-use recaption::describe::writer::Writer;
 use recaption::retry::Policy;
 use recaption::sample::Tag;
 use secrecy::SecretString;
@@ -51,6 +53,18 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Server {
+        let number = AtomicUsize::new(0);
+        Server::start_with_paths(move |path, body| match path.ends_with("/chat/completions") {
+            true => script(number.fetch_add(1, Ordering::SeqCst), body),
+            false if path.ends_with("/models") => script(usize::MAX, body),
+            false => status(404, "", "no such page"),
+        })
+    }
+
+    /// The same with what was asked for; only completions are counted.
+    pub(crate) fn start_with_paths(
+        script: impl Fn(&str, &str) -> Act + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -90,19 +104,14 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, script: &dyn Fn(usize, &str) -> Act) {
+fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, script: &dyn Fn(&str, &str) -> Act) {
     let Some((path, body)) = read_request(&stream) else { return };
-    let number = match path.ends_with("/models") {
-        true => usize::MAX,
-        false => {
-            let mut log = log.lock().unwrap();
-            log.push(body.clone());
-            log.len() - 1
-        }
-    };
+    if path.ends_with("/chat/completions") {
+        log.lock().unwrap().push(body.clone());
+    }
     // Any write may fail because the client has given up: that is the client's test.
     let mut stream = stream;
-    let _ = match script(number, &body) {
+    let _ = match script(&path, &body) {
         Act::Answer { status, headers, body } => write!(
             stream,
             "HTTP/1.1 {status} Scripted\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -143,19 +152,24 @@ pub(crate) fn completion(text: &str) -> Act {
     let body = json!({
         "model": "mock-1",
         "choices": [{ "message": { "role": "assistant", "content": text }, "finish_reason": "stop" }],
-        "usage": { "completion_tokens": 7 },
+        "usage": { "prompt_tokens": 100, "completion_tokens": 7 },
     });
     Act::Answer { status: 200, headers: "", body: body.to_string() }
 }
 
-fn status(status: u16, headers: &'static str, message: &str) -> Act {
+pub(crate) fn status(status: u16, headers: &'static str, message: &str) -> Act {
     let body = json!({ "error": { "message": message } }).to_string();
     Act::Answer { status, headers, body }
 }
 
 fn describer(config: &Config, folder: &Path) -> Describer {
-    let remote = Remote::with_key(&config.remote, Some(SecretString::from(KEY))).unwrap();
-    Describer::with_writer(config, Box::new(remote), &folder.join("requests.sqlite")).unwrap()
+    let remote = Remote::with_keys(&config.remote, key).unwrap();
+    Describer::with_writer(config, Box::new(remote), &folder.join("requests.sqlite"), "run")
+        .unwrap()
+}
+
+fn key(_variable: &str) -> Option<SecretString> {
+    Some(SecretString::from(KEY))
 }
 
 fn dog() -> [Tag; 1] {
@@ -240,7 +254,7 @@ fn a_pause_that_was_asked_for_is_kept_by_everybody() {
         _ => completion("A dog on a green sofa."),
     });
     let mut config = server.config();
-    config.remote.concurrency = 1;
+    (config.remote.concurrency, config.remote.max_concurrency) = (1, 1);
     let describer = describer(&config, dir.path());
     let start = Instant::now();
     let tags = dog();
@@ -369,7 +383,7 @@ fn what_was_paid_for_is_never_paid_again() {
     let tags = dog();
     let rows: Vec<Request<'_>> = raws.iter().map(|raw| row(raw, &tags)).collect();
     let mut config = first.config();
-    config.remote.concurrency = 1;
+    (config.remote.concurrency, config.remote.max_concurrency) = (1, 1);
     describer(&config, dir.path()).describe(&rows).unwrap_err();
     let stored = Store::open(&dir.path().join("requests.sqlite")).unwrap().count().unwrap();
     assert_eq!(stored.accepted, 4);
@@ -457,7 +471,7 @@ fn the_key_is_nowhere() {
     seen += &format!("{:?}", ask(&describer, "Bello"));
     let error = describer.describe(&[row("Waldi", &dog())]).unwrap_err();
     seen += &format!("{error:#} {error:?} {}", describer.provenance());
-    let remote = Remote::with_key(&server.config().remote, Some(SecretString::from(KEY))).unwrap();
+    let remote = Remote::with_keys(&server.config().remote, key).unwrap();
     seen += &format!("{remote:?} {}", remote.identity());
     seen += &serde_json::to_string(&server.config()).unwrap();
     assert!(!seen.contains(KEY), "{seen}");

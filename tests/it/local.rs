@@ -25,7 +25,7 @@ fn a_pulled_model_writes_sentences_that_pass_the_checks() {
     config.local.model = Some(MODEL.into());
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("requests.sqlite");
-    let describer = Describer::open(&config, &store).unwrap();
+    let describer = Describer::open(&config, &store, "run").unwrap();
     assert!(describer.probe().unwrap().contains("134 million weights (f32), ChatML"));
 
     let tag = |label: &str| Tag {
@@ -53,6 +53,6 @@ fn a_pulled_model_writes_sentences_that_pass_the_checks() {
     }
     // From the store now; another seed would be another question.
     drop(describer);
-    let again = Describer::open(&config, &store).unwrap();
+    let again = Describer::open(&config, &store, "run").unwrap();
     assert_eq!(again.describe(&requests).unwrap(), answers);
 }

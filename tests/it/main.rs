@@ -2,6 +2,7 @@
 
 mod alarms;
 mod audit;
+mod chat;
 mod clip;
 mod curate_diff_card;
 mod decode;

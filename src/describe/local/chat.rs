@@ -20,11 +20,11 @@ use tokenizers::pre_tokenizers::split::Split;
 use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
+use crate::chat::writer::Message;
+use crate::chat::writer::Role;
 use crate::describe::local::gguf::guarded;
 use crate::describe::local::gguf::optional;
 use crate::describe::local::gguf::text;
-use crate::describe::writer::Message;
-use crate::describe::writer::Role;
 
 /// How a model wants to be spoken to, and speaks.
 pub(super) struct Dialect {

@@ -28,6 +28,13 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::chat::writer::Appetite;
+use crate::chat::writer::Message;
+use crate::chat::writer::OnReply;
+use crate::chat::writer::Prompted;
+use crate::chat::writer::Reply;
+use crate::chat::writer::RowError;
+use crate::chat::writer::Writer;
 use crate::describe::local::chat::Dialect;
 use crate::describe::local::generate::End;
 use crate::describe::local::generate::Generation;
@@ -39,13 +46,6 @@ use crate::describe::local::llama::Llama;
 use crate::describe::local::llama::Past;
 use crate::describe::local::llama::Prefix;
 use crate::describe::local::llama::Weights;
-use crate::describe::writer::Appetite;
-use crate::describe::writer::Message;
-use crate::describe::writer::OnReply;
-use crate::describe::writer::Prompted;
-use crate::describe::writer::Reply;
-use crate::describe::writer::RowError;
-use crate::describe::writer::Writer;
 use crate::models::pip;
 use crate::models::pull;
 
@@ -236,6 +236,8 @@ impl Local {
             text: self.dialect.text(&said.tokens)?,
             finish_reason: finish_reason.to_owned(),
             tokens: u32::try_from(said.tokens.len()).ok(),
+            prompt_tokens: None,
+            cost: 0.0,
             model: Arc::clone(&self.name),
         }))
     }

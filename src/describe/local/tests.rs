@@ -17,10 +17,10 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::chat::writer::Chat;
+use crate::chat::writer::Role;
 use crate::describe::local::llama::Step;
 use crate::describe::local::tests::tiny::Tiny;
-use crate::describe::writer::Chat;
-use crate::describe::writer::Role;
 
 fn local(tiny: &Tiny, config: &LocalConfig) -> Result<Local> {
     let dir = TempDir::new().unwrap();

@@ -24,18 +24,20 @@ use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rusqlite::OptionalExtension;
 use rusqlite::Row;
+use rusqlite::ToSql;
 use rusqlite::params;
 use sha2::Digest;
 use sha2::Sha256;
 
-use crate::describe::writer::Prompted;
-use crate::describe::writer::Reply;
+use crate::chat::bill::Spent;
+use crate::chat::writer::Prompted;
+use crate::chat::writer::Reply;
 
 /// Another process may hold the file for as long as it takes to copy its log back.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Layout of the table, in SQLite's `user_version`.
-const LAYOUT: i64 = 1;
+/// Layout of the tables, in SQLite's `user_version`.
+const LAYOUT: i64 = 2;
 
 const CREATE: &str = "
     CREATE TABLE IF NOT EXISTS replies (
@@ -47,9 +49,24 @@ const CREATE: &str = "
         finish_reason TEXT NOT NULL,
         tokens        INTEGER,
         refused       TEXT,
-        unix_s        INTEGER NOT NULL
+        unix_s        INTEGER NOT NULL,
+        prompt_tokens INTEGER,
+        cost          REAL NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 1;
+    CREATE TABLE IF NOT EXISTS bills (
+        run               TEXT PRIMARY KEY,
+        requests          INTEGER NOT NULL,
+        prompt_tokens     INTEGER NOT NULL,
+        completion_tokens INTEGER NOT NULL,
+        cost              REAL NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 2;
+";
+
+/// From the layout that knew no prices.
+const FROM_1: &str = "
+    ALTER TABLE replies ADD COLUMN prompt_tokens INTEGER;
+    ALTER TABLE replies ADD COLUMN cost REAL NOT NULL DEFAULT 0;
 ";
 
 /// The replies already paid for; shared by all threads of a run.
@@ -65,6 +82,8 @@ pub struct Key([u8; 32]);
 /// A reply to be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paid<'a> {
+    /// The run that pays.
+    pub run: &'a str,
     /// `local` or `remote`.
     pub writer: &'a str,
     /// 0 for the first question, 1 for the one with a reminder.
@@ -121,6 +140,9 @@ impl Store {
                 path.display()
             );
         }
+        if layout == 1 {
+            db.execute_batch(FROM_1).map_err(explain)?;
+        }
         db.execute_batch(CREATE).map_err(explain)?;
         Ok(Store { path: path.to_owned(), db: Mutex::new(db) })
     }
@@ -131,17 +153,37 @@ impl Store {
         keys.iter().map(|key| get(&db, key).map_err(|e| explain(&self.path, e))).collect()
     }
 
-    /// Keeps a reply and returns the one that counts: the first ever kept under this key, which is
-    /// another's when two processes asked the same thing at once.
+    /// Keeps a reply, counts it on its run's bill, and returns the one that counts: the first ever kept
+    /// under this key, which is another's when two processes asked the same thing at once.
     pub fn put(&self, key: &Key, paid: &Paid<'_>) -> Result<Reply> {
-        let db = self.lock();
-        insert(&db, key, paid)
-            .and_then(|inserted| match inserted {
-                true => Ok(None),
-                false => get(&db, key),
+        self.put_all(key, paid).map_err(|e| explain(&self.path, e))
+    }
+
+    fn put_all(&self, key: &Key, paid: &Paid<'_>) -> rusqlite::Result<Reply> {
+        let mut db = self.lock();
+        let both = db.transaction()?;
+        let is_first = insert(&both, key, paid)?;
+        let earlier = if is_first { None } else { get(&both, key)? };
+        charge(&both, paid)?;
+        both.commit()?;
+        Ok(earlier.unwrap_or_else(|| paid.reply.clone()))
+    }
+
+    /// What a run has spent, by its own account.
+    pub fn spent(&self, run: &str) -> Result<Spent> {
+        const SELECT: &str = "SELECT requests, prompt_tokens, completion_tokens, cost FROM bills \
+                              WHERE run = ?1";
+        let spent = |row: &Row<'_>| {
+            let number = |place| row.get::<_, i64>(place).map(i64::unsigned_abs);
+            Ok(Spent {
+                requests: number(0)?,
+                prompt_tokens: number(1)?,
+                completion_tokens: number(2)?,
+                cost: row.get(3)?,
             })
-            .map(|earlier| earlier.unwrap_or_else(|| paid.reply.clone()))
-            .map_err(|e| explain(&self.path, e))
+        };
+        let found = self.lock().query_row(SELECT, [run], spent).optional();
+        Ok(found.map_err(|e| explain(&self.path, e))?.unwrap_or_default())
     }
 
     /// Counts what is kept.
@@ -152,6 +194,43 @@ impl Store {
             .map_err(|e| explain(&self.path, e))
     }
 
+    /// All rows of a query.
+    pub(super) fn all<T>(
+        &self,
+        query: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let db = self.lock();
+        let rows = db.prepare(query).and_then(|mut found| found.query_map([], read)?.collect());
+        rows.map_err(|e| explain(&self.path, e))
+    }
+
+    /// The rows of a query with one text in it.
+    pub(super) fn page<T>(
+        &self,
+        query: &str,
+        after: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let db = self.lock();
+        let rows = db
+            .prepare_cached(query)
+            .and_then(|mut found| found.query_map([after], read)?.collect());
+        rows.map_err(|e| explain(&self.path, e))
+    }
+
+    /// Runs a statement; the number that it gives, or 0.
+    pub(super) fn number(&self, statement: &str, parameters: &[&dyn ToSql]) -> Result<u64> {
+        let db = self.lock();
+        let found = db.query_row(statement, parameters, |row| row.get::<_, i64>(0)).optional();
+        Ok(found.map_err(|e| explain(&self.path, e))?.unwrap_or_default().unsigned_abs())
+    }
+
+    /// Runs a statement without a result.
+    pub(super) fn run(&self, statement: &str) -> Result<()> {
+        self.lock().execute_batch(statement).map_err(|e| explain(&self.path, e))
+    }
+
     /// A thread that panicked inside SQLite left at worst an unfinished transaction, which SQLite
     /// rolls back: the connection stays good.
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -160,7 +239,8 @@ impl Store {
 }
 
 fn get(db: &Connection, key: &Key) -> rusqlite::Result<Option<Reply>> {
-    const SELECT: &str = "SELECT text, finish_reason, tokens, model FROM replies WHERE key = ?1";
+    const SELECT: &str = "SELECT text, finish_reason, tokens, model, prompt_tokens, cost \
+                          FROM replies WHERE key = ?1";
     db.prepare_cached(SELECT)?.query_row([&key.0], reply).optional()
 }
 
@@ -170,13 +250,15 @@ fn reply(row: &Row<'_>) -> rusqlite::Result<Reply> {
         finish_reason: row.get(1)?,
         tokens: row.get(2)?,
         model: Arc::from(row.get::<_, String>(3)?),
+        prompt_tokens: row.get(4)?,
+        cost: row.get(5)?,
     })
 }
 
 fn insert(db: &Connection, key: &Key, paid: &Paid<'_>) -> rusqlite::Result<bool> {
     const INSERT: &str =
-        "INSERT OR IGNORE INTO replies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let Paid { writer, attempt, reply, refused } = paid;
+        "INSERT OR IGNORE INTO replies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let Paid { writer, attempt, reply, refused, .. } = paid;
     let inserted = db.prepare_cached(INSERT)?.execute(params![
         key.0,
         writer,
@@ -187,8 +269,23 @@ fn insert(db: &Connection, key: &Key, paid: &Paid<'_>) -> rusqlite::Result<bool>
         reply.tokens,
         refused,
         unix_s(),
+        reply.prompt_tokens,
+        reply.cost,
     ])?;
     Ok(inserted == 1)
+}
+
+fn charge(db: &Connection, Paid { run, reply, .. }: &Paid<'_>) -> rusqlite::Result<()> {
+    const CHARGE: &str = "
+        INSERT INTO bills VALUES (?1, 1, ?2, ?3, ?4)
+        ON CONFLICT (run) DO UPDATE SET
+            requests = requests + 1,
+            prompt_tokens = prompt_tokens + ?2,
+            completion_tokens = completion_tokens + ?3,
+            cost = cost + ?4";
+    let (prompt, written) = (reply.prompt_tokens.unwrap_or(0), reply.tokens.unwrap_or(0));
+    db.prepare_cached(CHARGE)?.execute(params![run, prompt, written, reply.cost])?;
+    Ok(())
 }
 
 /// For people who clean up by age; nothing here depends on it.
@@ -216,9 +313,9 @@ fn explain(path: &Path, error: rusqlite::Error) -> anyhow::Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::describe::writer::Chat;
+    use crate::chat::writer::Chat;
     use serde_json::json;
 
     fn prompted(user: &str) -> Prompted {
@@ -234,12 +331,29 @@ mod tests {
             text: text.to_owned(),
             finish_reason: "stop".to_owned(),
             tokens: Some(3),
+            prompt_tokens: Some(50),
+            cost: 0.5,
             model: Arc::from("m"),
         }
     }
 
     fn paid<'a>(reply: &'a Reply, refused: Option<&'a str>) -> Paid<'a> {
-        Paid { writer: "remote", attempt: 0, reply, refused }
+        Paid { run: "r", writer: "remote", attempt: 0, reply, refused }
+    }
+
+    /// A store with so many answers of the models `a` and, all refused, `b`.
+    pub(crate) fn filled(path: &Path, answers: usize) -> Store {
+        let store = Store::open(path).unwrap();
+        store.run("BEGIN").unwrap();
+        for number in 0..answers {
+            let is_first = number % 2 == 0;
+            let reply =
+                Reply { model: Arc::from(if is_first { "a" } else { "b" }), ..said("A cat.") };
+            let refused = (!is_first).then_some("empty");
+            insert(&store.lock(), &key(&number.to_string()), &paid(&reply, refused)).unwrap();
+        }
+        store.run("COMMIT").unwrap();
+        store
     }
 
     #[test]
@@ -266,6 +380,30 @@ mod tests {
         let got = store.get_batch(&[key("b"), key("c"), key("a")]).unwrap();
         assert_eq!(got, [Some(said("")), None, Some(said("one"))]);
         assert_eq!(store.count().unwrap(), Count { accepted: 1, refused: 1 });
+        let spent = Spent { requests: 3, prompt_tokens: 150, completion_tokens: 9, cost: 1.5 };
+        assert_eq!(store.spent("r").unwrap(), spent);
+        assert_eq!(store.spent("another").unwrap(), Spent::default());
+    }
+
+    #[test]
+    fn a_file_of_the_first_layout_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("requests.sqlite");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(
+            "CREATE TABLE replies (key BLOB PRIMARY KEY, writer TEXT NOT NULL, model TEXT NOT NULL,
+                 attempt INTEGER NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+                 tokens INTEGER, refused TEXT, unix_s INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        let insert =
+            "INSERT INTO replies VALUES (?1, 'remote', 'm', 0, 'A cat.', 'stop', 4, NULL, 1)";
+        old.execute(insert, [&key("a").0]).unwrap();
+        drop(old);
+        let store = Store::open(&path).unwrap();
+        let reply = store.get_batch(&[key("a")]).unwrap().remove(0).unwrap();
+        assert_eq!((&*reply.text, reply.tokens, reply.prompt_tokens), ("A cat.", Some(4), None));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use anyhow::Result;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::chat::bill::Bill;
+use crate::chat::pool::Usage;
+
 /// Something that answers chats: an endpoint, or a model in this process.
 pub trait Writer: Send + Sync {
     /// `local` or `remote`; the `writer` of the rows it wrote.
@@ -34,6 +37,18 @@ pub trait Writer: Send + Sync {
     /// no row can be (wrong key, model file gone) and stops the run. An error of `on_reply` (full
     /// disk) ends the batch and is returned: answers that cannot be stored must not be bought.
     fn write(&self, batch: &[Prompted], on_reply: &OnReply<'_>) -> Result<()>;
+
+    /// From now on this account is told what is spent, and says when to stop. Writers that cost nothing
+    /// need none.
+    fn pay_with(&self, _bill: Arc<Bill>) {}
+
+    /// Begins nothing new; what is under way is finished. May be called from any thread.
+    fn halt(&self) {}
+
+    /// How each endpoint was used; nothing for a writer without any.
+    fn usage(&self) -> Vec<Usage> {
+        Vec::new()
+    }
 }
 
 /// Takes the reply, or the error, of the chat at an index of the batch.
@@ -107,6 +122,10 @@ pub struct Reply {
     pub finish_reason: String,
     /// Completion tokens, where somebody counted them.
     pub tokens: Option<u32>,
+    /// Tokens of the prompt, where somebody counted them.
+    pub prompt_tokens: Option<u32>,
+    /// Money, by the configured prices.
+    pub cost: f64,
     /// Model and revision, as exactly as the writer knows them.
     pub model: Arc<str>,
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use crate::describe::store::Key;
+use crate::chat::store::Key;
 
 /// The keys somebody is asking about now.
 #[derive(Default)]

@@ -1,0 +1,350 @@
+//! The writer that asks endpoints: one request for each chat, each as often as it takes.
+//!
+//! What ends a run: no endpoint that accepts the key or knows the model, many rows in a row without one
+//! success, or a budget that is spent. Then nothing new is asked, and what is in flight is waited for and
+//! kept, because it is paid.
+
+use std::env;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use secrecy::SecretString;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::chat::bill::Bill;
+use crate::chat::bill::Spent;
+use crate::chat::config::RemoteConfig;
+use crate::chat::endpoint::Answer;
+use crate::chat::endpoint::Endpoint;
+use crate::chat::endpoint::Found;
+use crate::chat::pool::Closed;
+use crate::chat::pool::Lease;
+use crate::chat::pool::Pool;
+use crate::chat::pool::Usage;
+use crate::chat::wire;
+use crate::chat::writer::Appetite;
+use crate::chat::writer::OnReply;
+use crate::chat::writer::Prompted;
+use crate::chat::writer::Reply;
+use crate::chat::writer::RowError;
+use crate::chat::writer::Writer;
+use crate::retry::Attempt;
+use crate::retry::retry;
+
+/// Characters of a token, fewer than in most texts: an estimate should not be too low.
+const CHARS_PER_TOKEN: usize = 3;
+
+/// Callers at once: enough that the slowest row of one keeps no place empty.
+const CALLERS: usize = 8;
+
+/// Failed attempts, in multiples of those that one row gets, before time without a success counts: the
+/// failures are of several rows then.
+const ROWS_THAT_FAIL: u32 = 3;
+
+/// The writer that asks endpoints.
+pub struct Remote {
+    // Before the runtime, so that its tasks end with nothing left to share.
+    shared: Arc<Shared>,
+    runtime: Runtime,
+}
+
+struct Shared {
+    config: RemoteConfig,
+    parameters: Map<String, Value>,
+    pool: Pool,
+    trouble: Mutex<Trouble>,
+}
+
+/// Failures since the last success.
+struct Trouble {
+    since: Instant,
+    attempts: u32,
+    rows: u32,
+}
+
+/// A reply, whose place is given back when it is kept.
+type Bought = (Lease, Reply, Spent);
+
+/// Why a batch ends before its end.
+enum End {
+    Store(anyhow::Error),
+    Run(anyhow::Error),
+}
+
+/// Why a request brought no reply.
+#[derive(Debug)]
+enum Failure {
+    Row(RowError),
+    Run(anyhow::Error),
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// Prepares to ask; sends nothing yet. Keys are read from the environment here, once.
+    ///
+    /// # Errors
+    /// When an address, a model or a weight cannot be meant.
+    pub fn open(config: &RemoteConfig) -> Result<Remote> {
+        Remote::with_keys(config, |variable| {
+            let key = env::var(variable).ok().filter(|key| !key.trim().is_empty());
+            key.map(|key| SecretString::from(key.trim()))
+        })
+    }
+
+    /// The same with keys from elsewhere, by the name of their variable.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn with_keys(
+        config: &RemoteConfig,
+        key: impl Fn(&str) -> Option<SecretString>,
+    ) -> Result<Remote> {
+        let places = config.places().into_iter();
+        let endpoints = places.map(|place| {
+            let key = key(&place.api_key_env);
+            Endpoint::new(place, config.timeout_s, key)
+        });
+        let endpoints = endpoints.collect::<Result<Vec<_>>>()?;
+        if config.model.is_empty() {
+            bail!("the remote writer has no model: set `model` to a name the endpoint knows");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            // Requests wait far more than they compute.
+            .worker_threads(2)
+            .thread_name("chat-remote")
+            .enable_all()
+            .build()
+            .context("cannot start the threads of the remote writer")?;
+        let shared = Arc::new(Shared {
+            pool: Pool::new(endpoints, config.retry.clone()),
+            parameters: wire::parameters(config),
+            trouble: Mutex::new(Trouble::none()),
+            config: config.clone(),
+        });
+        Ok(Remote { shared, runtime })
+    }
+}
+
+impl Writer for Remote {
+    fn name(&self) -> &'static str {
+        "remote"
+    }
+
+    fn identity(&self) -> Value {
+        // Not the addresses: the same model behind another port gives the same answers.
+        json!({ "writer": "remote", "parameters": self.shared.parameters })
+    }
+
+    fn appetite(&self) -> Appetite {
+        // Together four times what can be in flight: rows leave in order, and behind a slow one others
+        // must be there to be asked about.
+        const AT_ONCE: usize = 256;
+        let batch = (self.shared.pool.most() * 4 / CALLERS).clamp(4, AT_ONCE);
+        Appetite { threads: CALLERS, batch }
+    }
+
+    /// Probes all endpoints; an error only when none can be asked.
+    fn probe(&self) -> Result<String> {
+        let found = self.runtime.block_on(self.shared.pool.probe());
+        if found.iter().all(Result::is_err) {
+            let errors = found.into_iter().filter_map(Result::err);
+            let lines: Vec<String> = errors.map(|error| format!("{error:#}")).collect();
+            bail!("{}", lines.join("; "));
+        }
+        let line = |found: Result<Found>| match found {
+            Ok(found) => found.line,
+            Err(error) => format!("not ready: {error:#}"),
+        };
+        Ok(found.into_iter().map(line).collect::<Vec<_>>().join("; "))
+    }
+
+    fn write(&self, batch: &[Prompted], on_reply: &OnReply<'_>) -> Result<()> {
+        let shared = &*self.shared;
+        // Polled here and not spawned: a place is free for the next request only when the answer before
+        // is kept, and keeping it happens on this thread.
+        let asks = batch.iter().enumerate().map(|(index, prompted)| async move {
+            match shared.ask(prompted).await {
+                Ok((lease, reply, spent)) => {
+                    on_reply(index, Ok(reply)).map_err(End::Store)?;
+                    shared.pool.served(&lease, &spent);
+                    Ok(())
+                }
+                Err(Failure::Row(error)) => on_reply(index, Err(error)).map_err(End::Store),
+                Err(Failure::Run(error)) => {
+                    shared.pool.close(Closed::Because(format!("{error:#}")));
+                    Err(End::Run(error))
+                }
+            }
+        });
+        self.runtime.block_on(async {
+            let mut asks: FuturesUnordered<_> = asks.collect();
+            let mut end = None;
+            while let Some(done) = asks.next().await {
+                match done {
+                    Ok(()) => {}
+                    // What cannot be kept must not be bought: those in flight are dropped with the rest.
+                    Err(End::Store(error)) => return Err(error),
+                    Err(End::Run(error)) => drop(end.get_or_insert(error)),
+                }
+            }
+            end.map_or(Ok(()), Err)
+        })
+    }
+
+    fn pay_with(&self, bill: Arc<Bill>) {
+        self.shared.pool.pay_with(bill);
+    }
+
+    fn halt(&self) {
+        self.shared.pool.close(Closed::Because("the run was stopped".to_owned()));
+    }
+
+    fn usage(&self) -> Vec<Usage> {
+        self.shared.pool.usage()
+    }
+}
+
+impl Shared {
+    /// One chat: asks until it is done or hopeless.
+    async fn ask(&self, prompted: &Prompted) -> Result<Bought, Failure> {
+        let last = Mutex::new(None);
+        let answer = retry(&self.config.retry, || self.attempt(prompted, &last)).await;
+        match answer {
+            Err(Failure::Row(error)) if error.retryable => Err(self.count_row(error)),
+            answer => answer,
+        }
+    }
+
+    /// One request, not to the endpoint that has just failed if there is another.
+    async fn attempt(
+        &self,
+        prompted: &Prompted,
+        last: &Mutex<Option<usize>>,
+    ) -> Attempt<Bought, Failure> {
+        let tokens = prompt_tokens(prompted);
+        let before = *last.lock().unwrap_or_else(PoisonError::into_inner);
+        let lease = match self.pool.lease(tokens, self.config.max_tokens, before).await {
+            Ok(lease) => lease,
+            Err(error) => return Attempt::Fatal(Failure::Run(error)),
+        };
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease.index);
+        let endpoint = self.pool.endpoint(lease.index);
+        let seed = wire::is_accepted(&self.config, "seed").then_some(prompted.seed);
+        let model = &endpoint.place.model;
+        match wire::request(&self.parameters, model, seed, &prompted.chat) {
+            Ok(body) => self.settle(lease, endpoint.ask(body).await, tokens),
+            Err(error) => self.settle(lease, Answer::Row(error.to_string()), tokens),
+        }
+    }
+
+    fn settle(&self, lease: Lease, answer: Answer, tokens: u32) -> Attempt<Bought, Failure> {
+        match answer {
+            Answer::Reply(mut reply) => {
+                let written =
+                    || u32::try_from(reply.text.len() / CHARS_PER_TOKEN).unwrap_or(u32::MAX);
+                let place = &self.pool.endpoint(lease.index).place;
+                let completion = reply.tokens.unwrap_or_else(written);
+                let spent = place.spent(reply.prompt_tokens.unwrap_or(tokens), completion);
+                reply.cost = spent.cost;
+                *self.trouble() = Trouble::none();
+                Attempt::Done((lease, reply, spent))
+            }
+            Answer::Row(reason) => {
+                self.pool.refused_row(&lease);
+                *self.trouble() = Trouble::none();
+                Attempt::Fatal(Failure::Row(RowError { reason, retryable: false }))
+            }
+            Answer::Moment { reason, after, is_refusal } => {
+                let goes_elsewhere = self.pool.failed(&lease, is_refusal, after);
+                if let Err(error) = self.count_attempt(&reason) {
+                    return Attempt::Fatal(Failure::Run(error));
+                }
+                let after = if goes_elsewhere { Some(Duration::ZERO) } else { after };
+                again(reason, after)
+            }
+            Answer::Endpoint(why) => match self.pool.out(&lease, &why) {
+                Ok(()) => again(why, Some(Duration::ZERO)),
+                Err(error) => Attempt::Fatal(Failure::Run(error)),
+            },
+        }
+    }
+
+    /// A long time without any success, in which rows failed: it is not the rows.
+    fn count_attempt(&self, reason: &str) -> Result<()> {
+        let mut trouble = self.trouble();
+        if trouble.attempts == 0 {
+            trouble.since = Instant::now();
+        }
+        trouble.attempts += 1;
+        let (limit, seconds) = (self.config.give_up_after_s, trouble.since.elapsed().as_secs());
+        let enough = self.config.retry.attempts.max(1).saturating_mul(ROWS_THAT_FAIL);
+        if limit == 0 || seconds < limit || trouble.attempts < enough {
+            return Ok(());
+        }
+        Err(anyhow!(
+            "nothing was answered for {seconds} s, the last time because: {reason}\n{}",
+            self.advice("give_up_after_s")
+        ))
+    }
+
+    /// Many different rows failing without one success: it is not the rows either.
+    fn count_row(&self, error: RowError) -> Failure {
+        let mut trouble = self.trouble();
+        trouble.rows += 1;
+        let (failed, limit) = (trouble.rows, self.config.give_up_after);
+        if limit == 0 || failed < limit {
+            return Failure::Row(error);
+        }
+        Failure::Run(anyhow!(
+            "{failed} rows in a row had no answer, the last because: {}\n{}",
+            error.reason,
+            self.advice("give_up_after")
+        ))
+    }
+
+    fn advice(&self, setting: &str) -> String {
+        let places: Vec<&str> = self.pool.places().map(|place| &*place.base_url).collect();
+        format!(
+            "check {} and run the same command again (stored answers are kept), or raise `{setting}`",
+            places.join(", ")
+        )
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Trouble {
+    fn none() -> Trouble {
+        Trouble { since: Instant::now(), attempts: 0, rows: 0 }
+    }
+}
+
+fn again(reason: String, after: Option<Duration>) -> Attempt<Bought, Failure> {
+    Attempt::Again { error: Failure::Row(RowError { reason, retryable: true }), after }
+}
+
+fn prompt_tokens(prompted: &Prompted) -> u32 {
+    let chars: usize = prompted.chat.messages().map(|(_, text)| text.len()).sum();
+    u32::try_from(chars / CHARS_PER_TOKEN).unwrap_or(u32::MAX)
+}
