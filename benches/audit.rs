@@ -63,6 +63,7 @@ impl Row {
             generated: Some(&self.generated),
             tags: &self.tags,
             references: &[],
+            near: &[],
         }
     }
 }

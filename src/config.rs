@@ -61,7 +61,7 @@ pub struct Config {
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 46] = [
+const FREE: [&str; 48] = [
     "run.workers",
     "quota",
     "alarms",
@@ -82,6 +82,7 @@ const FREE: [&str; 46] = [
     "perceive.tagger",
     "perceive.detector",
     "perceive.captioner",
+    "perceive.safety",
     "perceive.intra_threads",
     "perceive.execution_provider",
     "perceive.batch",
@@ -108,6 +109,7 @@ const FREE: [&str; 46] = [
     "clip.checkpoint",
     "clip.batch",
     "clip.device",
+    "clip.nearness",
 ];
 
 impl Config {
@@ -132,6 +134,8 @@ impl Config {
         ensure!(self.store.max_side > 0, "store.max_side is 0; a picture needs a pixel");
         let share = self.quota.max_rejected;
         ensure!((0.0..=1.0).contains(&share), "quota.max_rejected is {share}, not between 0 and 1");
+        let near = self.clip.nearness;
+        ensure!((-1.0..=1.0).contains(&near), "clip.nearness is {near}, not between -1 and 1");
         ensure!(self.alarms.window > 0, "alarms.window is 0; a share needs a row");
         Ok(())
     }

@@ -60,7 +60,7 @@ pub struct RunRecord {
 /// A model folder of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelRecord {
-    /// `tagger`, `detector` or `captioner`.
+    /// `tagger`, `detector`, `captioner` or `safety classifier`.
     pub kind: String,
     /// `name@first-8-of-sha256`, as rows name it.
     pub model: String,

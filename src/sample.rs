@@ -104,6 +104,17 @@ pub struct Sample {
     pub audit: Audit,
     /// How well the texts fit the picture, where a model was asked.
     pub fit: Option<Fit>,
+    /// How unsafe the picture is, where a model was asked.
+    pub safety: Option<Safety>,
+}
+
+/// What a safety classifier says of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Safety {
+    /// How surely the picture is not for everybody, 0..1.
+    pub nsfw: f32,
+    /// The model that said so: `name@first-8-of-sha256`.
+    pub model: Arc<str>,
 }
 
 /// Cosines of the picture's embedding and those of its texts, -1..1; `None` where there is no text.
@@ -284,6 +295,9 @@ words! {
         Compound = "compound",
         /// Of the same family, or near in meaning: `snowy` and `snow`.
         Related = "related",
+        /// A text-embedding model finds it close to a word or phrase of a source: `skyline` and `tall
+        /// buildings`.
+        Near = "near",
     }
 }
 
@@ -483,6 +497,8 @@ reasons! {
     ModelFailed = "model failed", retryable;
     /// A model gave NaN or infinity.
     NanOutput = "model output is not a number";
+    /// The safety classifier's score is above `perceive.max_nsfw`.
+    Unsafe = "unsafe";
     /// No writer gave an acceptable text and none may be missing.
     NoText = "no generated text was accepted", retryable;
 }

@@ -84,20 +84,19 @@ impl Place {
 /// cat`), or behind with a form of `be` (`the car is red`).
 pub(super) fn bindings(text: &str, reading: &Reading<'_>) -> Vec<Binding> {
     let words = &reading.words;
-    let between = |one: usize| &text[words[one].word.range.end..words[one + 1].word.range.start];
     let mut bindings = Vec::new();
     for thing in 0..words.len() {
         if !is_thing(&words[thing]) {
             continue;
         }
         for modifier in (0..thing).rev() {
-            if !modifies(&words[modifier]) || !JOINTS.contains(&between(modifier)) {
+            if !modifies(&words[modifier]) || !is_joined(text, reading, modifier) {
                 break;
             }
             bindings.push(Binding { modifier, thing });
         }
         let is_said = thing + 1 < words.len()
-            && [" is ", " are ", " was ", " were "].contains(&between(thing))
+            && [" is ", " are ", " was ", " were "].contains(&between(text, reading, thing))
             && modifies(&words[thing + 1]);
         if is_said {
             bindings.push(Binding { modifier: thing + 1, thing });
@@ -108,11 +107,23 @@ pub(super) fn bindings(text: &str, reading: &Reading<'_>) -> Vec<Binding> {
 
 const JOINTS: [&str; 5] = [" ", ", ", " and ", "-", " or "];
 
+/// Whether the next word goes on about the same thing, as in `red, old` or `black and white`.
+pub(super) fn is_joined(text: &str, reading: &Reading<'_>, word: usize) -> bool {
+    JOINTS.contains(&between(text, reading, word))
+}
+
+/// What is written between a word and the next one.
+fn between<'t>(text: &'t str, reading: &Reading<'_>, word: usize) -> &'t str {
+    let words = &reading.words;
+    &text[words[word].word.range.end..words[word + 1].word.range.start]
+}
+
 fn is_thing(token: &Token<'_>) -> bool {
     matches!(token.kind, Kind::Object | Kind::Other) && !is_color(&token.word.lower)
 }
 
-fn modifies(token: &Token<'_>) -> bool {
+/// Whether it can be said of a thing: an attribute, a colour, a number.
+pub(super) fn modifies(token: &Token<'_>) -> bool {
     matches!(token.kind, Kind::Attribute | Kind::Number) || is_color(&token.word.lower)
 }
 

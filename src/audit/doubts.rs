@@ -317,7 +317,7 @@ pub(super) fn suspicion(found: Option<Found>) -> f32 {
     match found.map(|found| found.link) {
         Some(Link::Same | Link::Synonym | Link::Compound | Link::Broader) => 0.0,
         Some(Link::Related) => 0.3,
-        Some(Link::Narrower) => 0.5,
+        Some(Link::Narrower | Link::Near) => 0.5,
         None => 1.0,
     }
 }

@@ -27,6 +27,8 @@ pub mod forms;
 pub mod frequent;
 mod layout;
 pub mod mixup;
+pub mod near;
+pub mod phrases;
 pub mod pieces;
 pub mod place;
 mod profanity;
@@ -50,6 +52,7 @@ use crate::audit::doubts::Contradiction;
 use crate::audit::doubts::Doubts;
 use crate::audit::forms::Flag;
 use crate::audit::forms::Raised;
+use crate::audit::near::Near;
 use crate::audit::reading::Reading;
 use crate::audit::words::Sources;
 use crate::sample::Audit;
@@ -136,6 +139,8 @@ pub struct Texts<'a> {
     pub tags: &'a [Tag],
     /// Further captions of the picture by somebody who saw it; they count as the synthetic one does.
     pub references: &'a [&'a str],
+    /// Words of the text that a model found near a source; nothing without a model.
+    pub near: &'a [Near],
 }
 
 /// Judges one row.
@@ -215,6 +220,7 @@ impl<'a> Texts<'a> {
             generated: sample.generated.as_ref().map(|g| g.text.as_str()),
             tags: &sample.tags,
             references: &[],
+            near: &[],
         }
     }
 }
@@ -255,7 +261,7 @@ mod tests {
             synthetic: Some(synthetic),
             generated: Some(generated),
             tags: &tags,
-            references: &[],
+            ..Texts::default()
         };
         audit(&Config::default(), &texts)
     }

@@ -1,7 +1,7 @@
 //! Where each content word of a generated text comes from.
 //!
 //! A word comes from the source that supports it best: by the same word in another form, by a synonym,
-//! a compound, a broader or a narrower word; among equals the order of [`Origin`] decides (tag,
+//! a compound, a broader or a narrower word, and at last by what a model finds near; among equals the order of [`Origin`] decides (tag,
 //! synthetic caption, raw text). What no source supports is from nowhere. What joins different words
 //! is in `Sources::find` and nowhere else.
 
@@ -13,6 +13,7 @@ use crate::audit::Texts;
 use crate::audit::bindings::Place;
 use crate::audit::bindings::bindings;
 use crate::audit::bindings::relations;
+use crate::audit::near::may_be_near;
 use crate::audit::reading::Reading;
 use crate::audit::reading::Token;
 use crate::lexicon::Entry;
@@ -37,6 +38,8 @@ pub struct Sources {
     by_meaning: HashMap<Meaning, usize>,
     /// Neighbours written as one word, and those of the forms that are made of others.
     compounds: HashMap<String, Origin>,
+    /// Words that a model found near a source.
+    near: HashMap<String, Origin>,
     /// Words of the raw text, of each caption, of all tags.
     pub(super) texts: Vec<SourceText>,
 }
@@ -87,6 +90,8 @@ impl Sources {
         sources.add(texts.synthetic.unwrap_or_default(), Origin::Synthetic);
         texts.references.iter().for_each(|text| sources.add(text, Origin::Synthetic));
         sources.add_raw(texts.raw.unwrap_or_default());
+        let near = texts.near.iter().map(|near| (near.word.clone(), near.origin));
+        sources.near = near.collect();
         sources
     }
 
@@ -136,7 +141,16 @@ impl Sources {
                 *found = found.or(whole);
             }
         }
+        for (found, word) in found.iter_mut().zip(&reading.words) {
+            *found = found.or_else(|| self.near(word));
+        }
         found
+    }
+
+    /// The last thing that is asked: nothing that was found otherwise is changed by it.
+    fn near(&self, word: &Token<'_>) -> Option<Found> {
+        let origin = self.near.get(&word.word.lower).filter(|_| may_be_near(word.kind))?;
+        Some(Found { origin: *origin, link: Link::Near, known: None })
     }
 
     /// The source that supports a word best.

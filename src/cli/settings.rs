@@ -28,6 +28,13 @@ pub(super) struct Settings {
     /// Folder of a VisionEncoderDecoder captioner.
     #[arg(long, value_name = "DIR")]
     captioner: Option<PathBuf>,
+    /// Folder of a classifier that says how unsafe each picture is (column `nsfw`), or `open-nsfw` after
+    /// `recaption models pull open-nsfw`.
+    #[arg(long, value_name = "DIR")]
+    safety: Option<PathBuf>,
+    /// Reject pictures whose `nsfw` is above this, 0 to 1.
+    #[arg(long, value_name = "SCORE")]
+    max_nsfw: Option<f32>,
     /// Who fuses the texts.
     #[arg(long)]
     writer: Option<WriterKind>,
@@ -112,6 +119,8 @@ impl Settings {
         over(&mut config.perceive.tagger, self.tagger);
         over(&mut config.perceive.detector, self.detector);
         over(&mut config.perceive.captioner, self.captioner);
+        over(&mut config.perceive.safety, self.safety);
+        config.perceive.max_nsfw = self.max_nsfw.or(config.perceive.max_nsfw);
         over(&mut config.clip.checkpoint, self.clip);
         config.clip.model_config = self.model_config.unwrap_or(config.clip.model_config);
         let source = &mut config.source;

@@ -25,6 +25,7 @@ use crate::model;
 use crate::model::RwkvClip;
 use crate::model::checkpoint;
 
+pub use fit::Fitting;
 pub use fit::Judge;
 pub use words::Words;
 
@@ -44,6 +45,10 @@ pub struct Config {
     pub tokenizer: Option<PathBuf>,
     /// Pictures that are embedded together.
     pub batch: usize,
+    /// From this cosine of their embeddings on, `audit --clip` counts a word that no source has as near
+    /// a word or phrase of a source, -1 to 1. What cosines mean differs from checkpoint to checkpoint:
+    /// look at what yours finds.
+    pub nearness: f32,
 }
 
 impl Default for Config {
@@ -54,6 +59,8 @@ impl Default for Config {
             device: "cpu".to_owned(),
             tokenizer: None,
             batch: 16,
+            // Not fitted: there were no labels for it. High, because what is near is believed.
+            nearness: 0.9,
         }
     }
 }

@@ -2,4 +2,6 @@
 
 pub mod card;
 pub mod diff;
+pub mod fit;
+pub mod near;
 pub mod reaudit;

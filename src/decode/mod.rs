@@ -5,6 +5,7 @@
 
 mod check;
 mod clip;
+mod jpeg;
 mod pillow;
 mod store;
 mod view;

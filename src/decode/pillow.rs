@@ -38,8 +38,17 @@ pub(super) struct Side {
 
 /// Antialiased bicubic, alpha like any other channel. Neither side may be empty.
 pub(super) fn bicubic(raster: &Raster, columns: &Side, rows: &Side) -> Raster {
-    let columns = windows(raster.width, columns);
-    let rows = windows(raster.height, rows);
+    resample(raster, columns, rows, &Kernel { support: 2.0, weight: cubic })
+}
+
+/// Antialiased bilinear, as [`bicubic`].
+pub(super) fn bilinear(raster: &Raster, columns: &Side, rows: &Side) -> Raster {
+    resample(raster, columns, rows, &Kernel { support: 1.0, weight: triangle })
+}
+
+fn resample(raster: &Raster, columns: &Side, rows: &Side, kernel: &Kernel) -> Raster {
+    let columns = windows(raster.width, columns, kernel);
+    let rows = windows(raster.height, rows, kernel);
     match raster.channels {
         1 => vertical(&horizontal::<1>(raster, &columns), &rows),
         2 => vertical(&horizontal::<2>(raster, &columns), &rows),
@@ -101,15 +110,22 @@ struct Window {
     weights: Vec<i32>,
 }
 
-fn windows(from: usize, side: &Side) -> Vec<Window> {
+/// How much a source pixel counts, by its distance.
+struct Kernel {
+    /// Beyond this distance nothing counts.
+    support: f64,
+    weight: fn(f64) -> f64,
+}
+
+fn windows(from: usize, side: &Side, kernel: &Kernel) -> Vec<Window> {
     let scale = from as f64 / side.whole as f64;
     let stretch = scale.max(1.0);
-    let support = 2.0 * stretch;
+    let support = kernel.support * stretch;
     let window = |target: usize| {
         let centre = (target as f64 + 0.5) * scale;
         let start = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
-        let weight = |source| cubic((source as f64 - centre + 0.5) * (1.0 / stretch));
+        let weight = |source| (kernel.weight)((source as f64 - centre + 0.5) * (1.0 / stretch));
         let weights: Vec<f64> = (start..end).map(weight).collect();
         let total: f64 = weights.iter().sum();
         let fixed = |weight: &f64| {
@@ -119,6 +135,10 @@ fn windows(from: usize, side: &Side) -> Vec<Window> {
         Window { start, weights: weights.iter().map(fixed).collect() }
     };
     side.kept.clone().map(window).collect()
+}
+
+fn triangle(x: f64) -> f64 {
+    (1.0 - x.abs()).max(0.0)
 }
 
 /// Keys' cubic with a = -0.5.

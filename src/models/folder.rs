@@ -1,8 +1,9 @@
 //! A model folder as it stands on the Hub after an Optimum or Ultralytics export, nothing renamed.
 //!
 //! Owns what a folder says about itself: its kind, labels, preprocessing, generation settings and
-//! the hashes of the files that matter. The kind comes from `config.json` or from the metadata
-//! inside the ONNX file, never from a file name. Nothing is run here: a folder that opens may still
+//! the hashes of the files that matter. The kind comes from `config.json`, from the metadata inside the
+//! ONNX file, or from a `recaption.json` written for a network that no exporter described; never from
+//! a file name. Nothing is run here: a folder that opens may still
 //! hold a network that ONNX Runtime refuses.
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use crate::atomic_file;
 mod config;
 mod onnx;
 mod preprocessing;
+mod safety;
 mod ultralytics;
 
 pub use config::Activation;
@@ -33,9 +35,13 @@ pub use config::Captioner;
 pub use config::DecoderFiles;
 pub use config::Generation;
 pub use config::Tagger;
+pub use preprocessing::Channels;
+pub use preprocessing::Layout;
 pub use preprocessing::Preprocessing;
 pub use preprocessing::Resample;
 pub use preprocessing::Resize;
+pub use safety::DESCRIPTION;
+pub use safety::Safety;
 pub use ultralytics::Detector;
 
 /// No configuration file of a sane model comes near this; it is checked before reading.
@@ -68,6 +74,8 @@ pub enum Kind {
     Detector(Detector),
     /// Gives a sentence.
     Captioner(Captioner),
+    /// Says how unsafe a picture is.
+    Safety(Safety),
 }
 
 impl Kind {
@@ -77,6 +85,7 @@ impl Kind {
             Kind::Tagger(_) => "tagger",
             Kind::Detector(_) => "detector",
             Kind::Captioner(_) => "captioner",
+            Kind::Safety(_) => "safety classifier",
         }
     }
 }
@@ -122,6 +131,9 @@ impl ModelFolder {
 }
 
 fn read_kind(listing: &mut Listing) -> Result<Kind> {
+    if listing.has(DESCRIPTION) {
+        return safety::read(listing).map(Kind::Safety);
+    }
     if let Some(kind) = config::read(listing)? {
         return Ok(kind);
     }

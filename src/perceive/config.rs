@@ -26,6 +26,12 @@ pub struct Config {
     pub detector: Option<PathBuf>,
     /// Folder of a captioner.
     pub captioner: Option<PathBuf>,
+    /// Folder of a classifier that says how unsafe a picture is (column `nsfw`), or the name of one
+    /// that `recaption models pull` has brought: `open-nsfw`.
+    pub safety: Option<PathBuf>,
+    /// Pictures that the safety classifier gives a higher score than this are rejected, 0 to 1; unset:
+    /// none is.
+    pub max_nsfw: Option<f32>,
     /// A label of the classifier becomes a tag from this score on, 0 to 1.
     pub tag_threshold: f32,
     /// Tags of the classifier for one picture at most.
@@ -62,6 +68,10 @@ impl Default for Config {
             tagger: None,
             detector: None,
             captioner: None,
+            safety: None,
+            // Yahoo's own advice is to trust scores below 0.2 and above 0.8; a filter can choose
+            // later, a reject is gone.
+            max_nsfw: None,
             // Read off the test split of the starter tagger: F1 is flat between 0.2 and 0.3.
             tag_threshold: 0.25,
             // More than a person would name; the writer's prompt has to hold them all.
@@ -96,9 +106,14 @@ impl Config {
             ("tag_threshold", self.tag_threshold),
             ("detection_confidence", self.detection_confidence),
             ("detection_iou", self.detection_iou),
+            ("max_nsfw", self.max_nsfw.unwrap_or_default()),
         ] {
             ensure!((0.0..=1.0).contains(&value), "{name} is {value}, not between 0 and 1");
         }
+        ensure!(
+            self.max_nsfw.is_none() || self.safety.is_some(),
+            "max_nsfw is set, but no safety classifier is named that could give a score"
+        );
         for (name, value, most) in [
             ("beams", self.beams, 64),
             ("batch", self.batch, 4096),

@@ -31,6 +31,7 @@ use crate::perceive::doctor::expected::Detection;
 use crate::perceive::doctor::expected::Expected;
 use crate::perceive::doctor::expected::ExpectedCaption;
 use crate::perceive::doctor::expected::ExpectedCaptions;
+use crate::perceive::doctor::expected::ExpectedSafety;
 use crate::perceive::doctor::expected::ExpectedTags;
 use crate::perceive::doctor::expected::Meta;
 use crate::perceive::doctor::expected::Picture;
@@ -64,7 +65,7 @@ pub struct Examination {
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// `tagger`, `detector` or `captioner`.
+    /// `tagger`, `detector`, `captioner` or `safety classifier`.
     pub kind: &'static str,
     /// `name@first-8-of-sha256`.
     pub model: String,
@@ -142,6 +143,7 @@ fn config(examination: &Examination, kind: &Kind, expected: &Expected) -> Config
         Kind::Tagger(_) => config.tagger = path,
         Kind::Detector(_) => config.detector = path,
         Kind::Captioner(_) => config.captioner = path,
+        Kind::Safety(_) => config.safety = path,
     }
     config.detection_confidence = expected.meta.nms.conf;
     config.detection_iou = expected.meta.nms.iou;
@@ -167,7 +169,30 @@ impl Patient<'_> {
         if let (Some(expected), true) = (&picture.captioner, self.perceiver.captioner.is_some()) {
             return self.compare_captions(picture, expected, meta).map(Some);
         }
+        if let (Some(expected), true) = (&picture.safety, self.perceiver.safety.is_some()) {
+            return self.compare_safety(picture, expected).map(Some);
+        }
         Ok(None)
+    }
+
+    fn compare_safety(
+        &mut self,
+        picture: &Picture,
+        expected: &ExpectedSafety,
+    ) -> Result<Vec<String>> {
+        self.look(picture)?;
+        let input = images(&self.perceiver.models, &self.perceiver.tensors, 0, 1);
+        let classifier = self.perceiver.safety.as_mut().context("no safety classifier")?;
+        let found = match one(classifier.rate(input, None))? {
+            Ok(safety) => safety.nsfw,
+            Err(reject) => return Ok(vec![reject.to_string()]),
+        };
+        let (far, wanted) = (found - expected.nsfw, expected.nsfw);
+        let differs = far.abs() > SCORE_TOLERANCE;
+        Ok(differs
+            .then(|| format!("nsfw is {found:.4}, expected {wanted:.4}"))
+            .into_iter()
+            .collect())
     }
 
     fn compare_tags(&mut self, picture: &Picture, expected: &ExpectedTags) -> Result<Vec<String>> {

@@ -6,6 +6,8 @@ use anyhow::ensure;
 use crate::decode::Filter;
 use crate::decode::Pixels;
 use crate::decode::View;
+use crate::models::folder::Channels;
+use crate::models::folder::Layout;
 use crate::models::folder::Preprocessing;
 use crate::models::folder::Resample;
 use crate::models::folder::Resize;
@@ -19,7 +21,9 @@ pub(crate) struct Input {
     pub(crate) view: View,
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// By channel and byte: rescaling and normalisation done once for all 256 values.
+    channels: Channels,
+    layout: Layout,
+    /// By channel, in their order, and byte: rescaling and normalisation done once for all 256 values.
     table: Box<[[f32; 256]; 3]>,
 }
 
@@ -33,22 +37,36 @@ impl Input {
             Resize::ShortestEdge { edge, crop_width, crop_height } => {
                 View::ShortestEdge { edge, crop_width, crop_height, filter }
             }
+            Resize::ThroughJpeg { width, height, quality, crop_width, crop_height } => {
+                View::ThroughJpeg { width, height, quality, crop_width, crop_height }
+            }
         };
         let table = table(preprocessing.rescale_factor, preprocessing.mean, preprocessing.std);
-        Input { view, width: width as usize, height: height as usize, table }
+        let Preprocessing { channels, layout, .. } = *preprocessing;
+        let (width, height) = (width as usize, height as usize);
+        Input { view, width, height, channels, layout, table }
     }
 
     /// The input of a YOLO detector: letterboxed, 0 to 1.
     pub(crate) fn letterbox(width: u32, height: u32) -> Input {
         let view = View::Letterbox { width, height, fill: LETTERBOX_FILL };
         let table = table(1.0 / 255.0, [0.0; 3], [1.0; 3]);
-        Input { view, width: width as usize, height: height as usize, table }
+        let (width, height) = (width as usize, height as usize);
+        Input { view, width, height, channels: Channels::Rgb, layout: Layout::Nchw, table }
     }
 
-    /// Appends one picture, channel by channel.
+    /// The shape of one picture as the network takes it.
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        match self.layout {
+            Layout::Nchw => [3, self.height, self.width],
+            Layout::Nhwc => [self.height, self.width, 3],
+        }
+    }
+
+    /// Appends one picture.
     ///
     /// # Shapes
-    /// `pixels` is `[height, width, 3]` bytes, what is appended `[3, height, width]` floats.
+    /// `pixels` is `[height, width, 3]` bytes, what is appended has [`Input::shape`].
     pub(crate) fn append(&self, pixels: &Pixels, out: &mut Vec<f32>) -> Result<()> {
         let size = (pixels.width as usize, pixels.height as usize);
         ensure!(
@@ -59,8 +77,26 @@ impl Input {
             self.width,
             self.height
         );
-        for (channel, table) in self.table.iter().enumerate() {
-            out.extend(pixels.rgb.chunks_exact(3).map(|pixel| table[usize::from(pixel[channel])]));
+        let places = match self.channels {
+            Channels::Rgb => [0, 1, 2],
+            Channels::Bgr => [2, 1, 0],
+        };
+        let planes = || places.iter().zip(self.table.iter());
+        let (rgb, _) = pixels.rgb.as_chunks::<3>();
+        match self.layout {
+            Layout::Nchw => {
+                for (&place, table) in planes() {
+                    out.extend(rgb.iter().map(|pixel| table[usize::from(pixel[place])]));
+                }
+            }
+            Layout::Nhwc => {
+                let number = |pixel: &[u8; 3], place: usize, table: &[f32; 256]| {
+                    table[usize::from(pixel[place])]
+                };
+                out.extend(rgb.iter().flat_map(|pixel| {
+                    planes().map(move |(&place, table)| number(pixel, place, table))
+                }));
+            }
         }
         Ok(())
     }
@@ -92,6 +128,28 @@ fn filter(resample: Resample) -> Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blue_comes_first_and_pixels_stay_together_where_that_is_asked_for() {
+        let preprocessing = Preprocessing {
+            resize: Resize::Stretch { width: 2, height: 1 },
+            resample: Resample::Bilinear,
+            rescale_factor: 1.0,
+            mean: [104.0, 117.0, 123.0],
+            std: [1.0, 1.0, 2.0],
+            channels: Channels::Bgr,
+            layout: Layout::Nhwc,
+        };
+        let input = Input::of(&preprocessing);
+        let mut out = Vec::new();
+        let pixels = Pixels { width: 2, height: 1, rgb: vec![125, 118, 104, 123, 117, 105] };
+        input.append(&pixels, &mut out).unwrap();
+        assert_eq!((input.shape(), out), ([1, 2, 3], vec![0.0, 1.0, 1.0, 1.0, 0.0, 0.0]));
+        let planes = Input::of(&Preprocessing { layout: Layout::Nchw, ..preprocessing });
+        let mut out = Vec::new();
+        planes.append(&pixels, &mut out).unwrap();
+        assert_eq!((planes.shape(), out), ([3, 1, 2], vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.0]));
+    }
 
     #[test]
     fn pixels_become_planes() {

@@ -21,9 +21,11 @@ use crate::perceive::input::Input;
 use crate::perceive::network::ImageNetwork;
 use crate::perceive::network::Images;
 use crate::perceive::opened::Opened;
+use crate::perceive::safety::Classifier;
 use crate::perceive::session::Network;
 use crate::perceive::tag::Tagger;
 use crate::sample::Reject;
+use crate::sample::Safety;
 use crate::sample::Synthetic;
 use crate::sample::Tag;
 
@@ -36,6 +38,7 @@ mod input;
 mod network;
 mod nms;
 mod opened;
+mod safety;
 mod search;
 mod session;
 mod tag;
@@ -64,6 +67,8 @@ pub struct Percept {
     pub tags: Vec<Tag>,
     /// The caption, unless there is no captioner or it said nothing.
     pub caption: Option<Synthetic>,
+    /// How unsafe it is; none without a safety classifier.
+    pub safety: Option<Safety>,
 }
 
 /// Loaded models; belongs to one worker thread.
@@ -72,6 +77,7 @@ pub struct Perceiver {
     tagger: Option<Tagger>,
     detector: Option<Detector>,
     captioner: Option<Captioner>,
+    safety: Option<Classifier>,
     /// One for each of [`Models::inputs`], kept to be filled again.
     tensors: Vec<Vec<f32>>,
 }
@@ -91,6 +97,7 @@ impl Perceiver {
                 .as_ref()
                 .map(|m| load_captioner(runtime, models, m))
                 .transpose()?,
+            safety: models.safety.as_ref().map(|m| load_safety(runtime, models, m)).transpose()?,
             tensors: vec![Vec::new(); models.inputs.len()],
             models: models.clone(),
         };
@@ -103,6 +110,7 @@ impl Perceiver {
             tagger: None,
             detector: None,
             captioner: None,
+            safety: None,
             tensors: vec![Vec::new(); models.inputs.len()],
             models: models.clone(),
         }
@@ -118,6 +126,11 @@ impl Perceiver {
     pub fn perceive(&mut self, batch: &[Glimpse]) -> Result<Vec<Result<Percept, Reject>>> {
         self.fill(batch)?;
         let mut percepts = vec![Ok(Percept::default()); batch.len()];
+        if let (Some(classifier), Some(opened)) = (&mut self.safety, &self.models.safety) {
+            let images = images(&self.models, &self.tensors, opened.input, batch.len());
+            let rated = classifier.rate(images, self.models.config.max_nsfw);
+            merge(&mut percepts, rated, |percept, safety| percept.safety = Some(safety));
+        }
         if let (Some(tagger), Some(opened)) = (&mut self.tagger, &self.models.tagger) {
             let images = images(&self.models, &self.tensors, opened.input, batch.len());
             let config = &self.models.config;
@@ -207,6 +220,15 @@ fn load_captioner(
     Captioner::open(runtime, &opened.plan, rules, options, opened.folder.label.clone())
 }
 
+fn load_safety(
+    runtime: &OnnxRuntime,
+    models: &Models,
+    opened: &Opened<folder::Safety>,
+) -> Result<Classifier> {
+    let network = image_network(runtime, models, &opened.plan.classifier.model, opened.input)?;
+    Classifier::new(network, &opened.plan, opened.folder.label.clone())
+}
+
 fn image_network(
     runtime: &OnnxRuntime,
     models: &Models,
@@ -214,8 +236,7 @@ fn image_network(
     input: usize,
 ) -> Result<ImageNetwork> {
     let network = Network::open(runtime, path, models.config.session_options())?;
-    let Input { width, height, .. } = models.inputs[input];
-    ImageNetwork::new(network, width, height)
+    ImageNetwork::new(network, models.inputs[input].shape())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::sample::Stage;
 /// A batch of network inputs.
 ///
 /// # Shapes
-/// `data` is `[rows, 3, height, width]`, contiguous.
+/// `data` is `[rows, 3, height, width]`, or `[rows, height, width, 3]`, contiguous.
 #[derive(Clone, Copy)]
 pub(crate) struct Images<'a> {
     pub(crate) rows: usize,
@@ -44,6 +44,8 @@ pub(crate) struct ImageNetwork {
     network: Network,
     input: String,
     output: String,
+    /// One picture as the network takes it.
+    shape: [usize; 3],
     /// The batch size of exports that fix it (Ultralytics' default is 1).
     fixed_rows: Option<usize>,
     padded: Vec<f32>,
@@ -52,21 +54,19 @@ pub(crate) struct ImageNetwork {
 impl ImageNetwork {
     /// Checks that the network takes pictures of this size, so that a wrong file is an error at the
     /// start and not a reject for every row.
-    pub(crate) fn new(network: Network, width: usize, height: usize) -> Result<ImageNetwork> {
+    pub(crate) fn new(network: Network, row: [usize; 3]) -> Result<ImageNetwork> {
         let at = network.path().display().to_string();
         let [input] = network.session.inputs() else {
             bail!("{at} wants the inputs {:?}, not one picture", network.input_names());
         };
         let shape = dims(input, &at)?;
-        let accepts = |have: i64, want: usize| have < 0 || have == want as i64;
-        let fits = shape.len() == 4
-            && accepts(shape[1], 3)
-            && accepts(shape[2], height)
-            && accepts(shape[3], width);
+        let accepts = |(have, want): (&i64, &usize)| *have < 0 || *have == *want as i64;
+        let fits = shape.len() == 4 && shape[1..].iter().zip(&row).all(accepts);
+        let [a, b, c] = row;
         ensure!(
             fits,
-            "{at} takes {} of shape {shape:?}, not [batch, 3, {height}, {width}] as its \
-             configuration says",
+            "{at} takes {} of shape {shape:?}, not [batch, {a}, {b}, {c}] as its configuration \
+             says",
             input.name()
         );
         let outputs = network.session.outputs();
@@ -76,6 +76,7 @@ impl ImageNetwork {
         Ok(ImageNetwork {
             input: input.name().to_owned(),
             output: output.name().to_owned(),
+            shape: row,
             fixed_rows: usize::try_from(shape[0]).ok().filter(|rows| *rows > 0),
             padded: Vec::new(),
             network,
@@ -116,7 +117,8 @@ impl ImageNetwork {
     ) -> Result<()> {
         let images = if images.rows == rows { images } else { pad(images, rows, &mut self.padded) };
         let wanted = results.len() + images.rows;
-        let input = TensorRef::from_array_view((images.shape(), images.data))?;
+        let [a, b, c] = self.shape;
+        let input = TensorRef::from_array_view(([images.rows, a, b, c], images.data))?;
         let outputs = self.network.session.run(ort::inputs![self.input.as_str() => input])?;
         let output = outputs.get(&self.output).context("the network gave no output")?;
         let (shape, values) = output.try_extract_tensor::<f32>()?;

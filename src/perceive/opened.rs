@@ -10,6 +10,8 @@ use crate::decode::View;
 use crate::models::folder;
 use crate::models::folder::Kind;
 use crate::models::folder::ModelFolder;
+use crate::models::folder::Safety;
+use crate::models::pull;
 use crate::perceive::Config;
 use crate::perceive::input::Input;
 
@@ -20,6 +22,7 @@ pub struct Models {
     pub(crate) tagger: Option<Opened<folder::Tagger>>,
     pub(crate) detector: Option<Opened<folder::Detector>>,
     pub(crate) captioner: Option<Opened<folder::Captioner>>,
+    pub(crate) safety: Option<Opened<folder::Safety>>,
     /// Distinct inputs of the networks; models that want the same share one.
     pub(crate) inputs: Vec<Input>,
     /// Distinct views of a picture; inputs that differ only in normalisation share one.
@@ -44,6 +47,7 @@ impl Models {
             tagger: None,
             detector: None,
             captioner: None,
+            safety: None,
             inputs: Vec::new(),
             views: Vec::new(),
         };
@@ -55,6 +59,9 @@ impl Models {
         }
         if let Some(path) = &config.captioner {
             models.open_captioner(path)?;
+        }
+        if let Some(path) = &config.safety {
+            models.open_safety(path)?;
         }
         Ok(models)
     }
@@ -68,7 +75,8 @@ impl Models {
     pub fn folders(&self) -> impl Iterator<Item = &ModelFolder> {
         let tagger = self.tagger.iter().map(|m| &m.folder);
         let detector = self.detector.iter().map(|m| &m.folder);
-        tagger.chain(detector).chain(self.captioner.iter().map(|m| &m.folder))
+        let captioner = self.captioner.iter().map(|m| &m.folder);
+        tagger.chain(detector).chain(captioner).chain(self.safety.iter().map(|m| &m.folder))
     }
 
     fn open_tagger(&mut self, path: &Path) -> Result<()> {
@@ -104,6 +112,20 @@ impl Models {
         }
         let input = self.share(Input::of(&plan.preprocessing));
         self.captioner = Some(Opened { folder, plan, input });
+        Ok(())
+    }
+
+    /// A folder of that kind, or of a tagger that has a label for what is unsafe.
+    fn open_safety(&mut self, path: &Path) -> Result<()> {
+        let folder = ModelFolder::open_as(&pull::classifier(path)?, self.config.precision)?;
+        let plan = match folder.kind.clone() {
+            Kind::Safety(plan) => plan,
+            Kind::Tagger(tagger) => Safety::of_tagger(tagger)
+                .with_context(|| format!("cannot use {} for safety", folder.path.display()))?,
+            _ => return wrong_kind(&folder, "safety classifier"),
+        };
+        let input = self.share(Input::of(&plan.classifier.preprocessing));
+        self.safety = Some(Opened { folder, plan, input });
         Ok(())
     }
 

@@ -32,8 +32,8 @@ impl Tagger {
         let labels = plan.labels.len();
         ensure!(
             dims.len() == 2 && (dims[1] < 0 || dims[1] == labels as i64),
-            "{} gives {dims:?}, but id2label of config.json has {labels} labels: the files are not \
-             of one export",
+            "{} gives {dims:?}, but its configuration has {labels} labels: the files are not of one \
+             export",
             network.path().display()
         );
         Ok(Tagger { network, labels: plan.labels.clone(), activation: plan.activation, model })
@@ -86,6 +86,7 @@ fn activate(logits: &[f32], activation: Activation) -> Option<Vec<f32>> {
     Some(match activation {
         Activation::Sigmoid => logits.iter().map(|l| 1.0 / (1.0 + (-l).exp())).collect(),
         Activation::Softmax => softmax(logits),
+        Activation::None => logits.to_vec(),
     })
 }
 

@@ -63,6 +63,7 @@ impl<'a> Decoder<'a> {
                     generated_refused: None,
                     audit: Audit::default(),
                     fit: None,
+                    safety: None,
                 };
                 Ok(Seen { sample, print, glimpse })
             }
@@ -130,6 +131,7 @@ pub(super) fn perceive(perceiver: &mut Perceiver, batch: Vec<Flow<Seen>>) -> Vec
         Some(Ok(percept)) => {
             sample.tags = percept.tags;
             sample.synthetic = percept.caption;
+            sample.safety = percept.safety;
             Ok(sample)
         }
         Some(Err(reject)) => Err(Left::Rejected(Box::new((sample.item, reject)))),

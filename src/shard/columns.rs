@@ -133,7 +133,9 @@ pub(super) fn refined_columns() -> Vec<Field> {
         optional("clip_raw", DataType::Float32),
         optional("clip_synthetic", DataType::Float32),
         optional("clip_generated", DataType::Float32),
-        optional("clip_model", text),
+        optional("clip_model", text.clone()),
+        optional("nsfw", DataType::Float32),
+        optional("nsfw_model", text),
     ]
 }
 

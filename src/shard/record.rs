@@ -23,6 +23,7 @@ use crate::sample::Item;
 use crate::sample::Picture;
 use crate::sample::Reason;
 use crate::sample::Reject;
+use crate::sample::Safety;
 use crate::sample::Sample;
 use crate::sample::Stage;
 use crate::sample::StoredImage;
@@ -80,6 +81,10 @@ pub struct Record {
     pub clip_generated: Option<f32>,
     /// Weights that embedded them: name and hash.
     pub clip_model: Option<String>,
+    /// How surely the picture is not for everybody, 0..1; null where no safety classifier was asked.
+    pub nsfw: Option<f32>,
+    /// Model and hash of the safety classifier.
+    pub nsfw_model: Option<String>,
 }
 
 /// A tag as columns spell it.
@@ -145,7 +150,8 @@ impl From<Sample> for Record {
 impl Record {
     /// The row of a sample; its image and the source's columns stand beside.
     pub(super) fn of(sample: Sample) -> (Record, StoredImage, Extra) {
-        let Sample { item, image, sha256, phash, tags, synthetic, generated, fit, .. } = sample;
+        let Sample { item, image, sha256, phash, tags, synthetic, generated, fit, safety, .. } =
+            sample;
         let text = |text: &Arc<str>| text.to_string();
         let generated_ref = generated.as_ref();
         let record = Record {
@@ -173,6 +179,8 @@ impl Record {
             clip_synthetic: fit.as_ref().and_then(|fit| fit.synthetic),
             clip_generated: fit.as_ref().and_then(|fit| fit.generated),
             clip_model: fit.as_ref().map(|fit| text(&fit.model)),
+            nsfw: safety.as_ref().map(|safety| safety.nsfw),
+            nsfw_model: safety.as_ref().map(|safety| text(&safety.model)),
         };
         (record, image, item.extra)
     }
@@ -196,6 +204,8 @@ impl Record {
             generated: self.clip_generated,
             model: Arc::from(model),
         });
+        let model = self.nsfw_model;
+        let safety = self.nsfw.map(|nsfw| Safety { nsfw, model: arc(model) });
         let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
         let item = Item { key: self.key, picture, url: self.url, text_raw: self.text_raw, extra };
         Sample {
@@ -209,6 +219,7 @@ impl Record {
             generated_refused: self.generated_refused,
             audit: self.audit,
             fit,
+            safety,
         }
     }
 

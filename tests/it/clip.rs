@@ -17,6 +17,9 @@ use arrow::datatypes::Float32Type;
 use candle_core::Device;
 use candle_core::Tensor;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use recaption::clip;
+use recaption::clip::Embedder;
+use recaption::clip::Length;
 use recaption::shard;
 use recaption::shard::Images;
 use serde_json::Value;
@@ -237,6 +240,147 @@ fn refine_writes_how_well_each_text_fits() {
     let without = command.output().unwrap();
     assert_eq!(without.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&without.stderr).contains("clip"), "{without:?}");
+}
+
+/// What `refine --clip` wrote into rows, `audit --clip` finds again, and phrases beside it.
+#[test]
+fn an_audit_says_which_text_and_which_phrases_fit() {
+    let scratch = tempdir().unwrap();
+    let run = scratch.path().join("run");
+    let weights = |command: &mut Command| {
+        command.arg("--clip").arg(fixtures().join("e2e/model.safetensors"));
+        command.arg("--model-config").arg(fixtures().join("e2e/config.json"));
+        succeeded(&command.output().unwrap())
+    };
+    weights(crate::refine::demo(&run).args(["--limit", "20"]));
+    let audit = || {
+        let found = weights(recaption("audit").arg(&run).args(["--rows", "--json"]));
+        let found: Value = serde_json::from_str(&found).unwrap();
+        (found["fit"].clone(), fs::read_to_string(run.join("audit/rows.jsonl")).unwrap())
+    };
+    let (fit, lines) = audit();
+    assert_eq!((fit.clone(), lines.clone()), audit(), "the same again");
+
+    let rows = crate::refine::samples(&run);
+    let mut phrases = 0;
+    let mut best = std::collections::BTreeMap::<String, u64>::new();
+    for (line, sample) in lines.lines().zip(&rows) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let written = sample.fit.as_ref().unwrap();
+        for (name, cosine) in [
+            ("raw", written.raw),
+            ("synthetic", written.synthetic),
+            ("generated", written.generated),
+        ] {
+            let found = line["fit"][name].as_f64().map(|cosine| cosine as f32);
+            assert!((found.unwrap() - cosine.unwrap()).abs() < 2e-4, "{name}: {line}");
+        }
+        let text = &sample.generated.as_ref().unwrap().text;
+        let mut sum = line["fit"]["generated"].as_f64().unwrap();
+        let of_row = line["fit"]["phrases"].as_array().unwrap();
+        for phrase in of_row {
+            let at = |name: &str| phrase[name].as_u64().unwrap() as usize;
+            let there: String = text.chars().take(at("end")).skip(at("start")).collect();
+            assert_eq!(phrase["text"], there);
+            sum += phrase["cosine"].as_f64().unwrap();
+        }
+        let mean = line["fit"]["generated_with_phrases"].as_f64().unwrap();
+        assert!((mean - sum / (of_row.len() + 1) as f64).abs() < 1e-5, "{line}");
+        phrases += of_row.len();
+        *best.entry(line["fit"]["best"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert!(phrases > 10, "{phrases} phrases in {} rows", rows.len());
+    let mean = |name: &str| {
+        let means = fit["means"].as_array().unwrap();
+        means.iter().find(|mean| mean["name"] == name).unwrap().clone()
+    };
+    let sum: f32 = rows.iter().map(|row| row.fit.as_ref().unwrap().generated.unwrap()).sum();
+    let generated = mean("generated");
+    assert_eq!(generated["rows"], rows.len());
+    assert!((generated["mean"].as_f64().unwrap() - f64::from(sum) / 20.0).abs() < 2e-4);
+    assert!(generated["low"].as_f64() < generated["mean"].as_f64());
+    assert!(mean("generated - raw")["high"].is_f64());
+    for share in fit["best"].as_array().unwrap() {
+        let name = share["text"].as_str().unwrap();
+        assert_eq!(share["rows"], *best.get(name).unwrap_or(&0), "{name}");
+        assert_eq!(share["of"], 20);
+    }
+    assert!(!fit["worst_phrases"].as_array().unwrap().is_empty());
+    let plain = succeeded(&recaption("audit").arg(&run).arg("--json").output().unwrap());
+    assert!(serde_json::from_str::<Value>(&plain).unwrap()["fit"].is_null());
+}
+
+/// Which word is near which is the model's matter; what follows from it is ours.
+#[test]
+fn words_near_a_source_are_found_from_the_threshold_on_and_never_without_a_model() {
+    let scratch = tempdir().unwrap();
+    let rows = scratch.path().join("rows.jsonl");
+    let row = json!({
+        "tags": ["airplane"], "sources": ["a red house"], "raw": "dog",
+        "text": "A skyline with 7 boats and Nemo.",
+    });
+    fs::write(&rows, format!("{row}\n{}\n", json!({"text": "A house", "raw": "house"}))).unwrap();
+    let audit = |threshold: Option<f32>| -> Vec<Value> {
+        let mut command = recaption("audit");
+        command.arg("--texts").arg(&rows);
+        if let Some(threshold) = threshold {
+            let config = scratch.path().join("recaption.toml");
+            fs::write(&config, format!("[clip]\nnearness = {threshold:?}\n")).unwrap();
+            command.arg("--config").arg(config);
+            command.arg("--clip").arg(fixtures().join("e2e/model.safetensors"));
+            command.arg("--model-config").arg(fixtures().join("e2e/config.json"));
+        }
+        let said = succeeded(&command.output().unwrap());
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let words = |row: &Value| -> Vec<String> {
+        let words = row["words"].as_array().unwrap().iter();
+        words
+            .map(|word| {
+                let said = |name: &str| word[name].as_str().unwrap_or("-").to_owned();
+                format!("{} {} {}", said("word"), said("origin"), said("link"))
+            })
+            .collect()
+    };
+    let nowhere = ["skyline nowhere -", "7 nowhere -", "boats nowhere -", "Nemo nowhere -"];
+    let without = audit(None);
+    assert_eq!(words(&without[0]), nowhere);
+    assert_eq!(audit(Some(1.0)), without, "no other word has a cosine of 1");
+
+    let embedder = Embedder::open(&clip::Config {
+        checkpoint: Some(fixtures().join("e2e/model.safetensors")),
+        model_config: fixtures().join("e2e/config.json").display().to_string(),
+        ..clip::Config::default()
+    });
+    let pieces = ["airplane", "red", "house", "red house", "dog"];
+    let asked: Vec<Option<&str>> =
+        ["skyline", "boats"].into_iter().chain(pieces).map(Some).collect();
+    let made: Vec<Vec<f32>> =
+        embedder.unwrap().texts(&asked, Length::One).unwrap().into_iter().flatten().collect();
+    let best = |word: usize| {
+        let cosine =
+            |piece: &Vec<f32>| -> f32 { piece.iter().zip(&made[word]).map(|(a, b)| a * b).sum() };
+        let cosines: Vec<f32> = made[2..].iter().map(cosine).collect();
+        let at = (0..cosines.len()).max_by(|a, b| cosines[*a].total_cmp(&cosines[*b])).unwrap();
+        (cosines[at], ["tag", "synthetic", "synthetic", "synthetic", "raw"][at])
+    };
+    let (skyline, boats) = (best(0), best(1));
+    let all = audit(Some(-1.0));
+    let near = |word: &str, origin: &str| format!("{word} {origin} near");
+    let wanted = [
+        near("skyline", skyline.1),
+        "7 nowhere -".to_owned(),
+        near("boats", boats.1),
+        "Nemo nowhere -".to_owned(),
+    ];
+    assert_eq!(words(&all[0]), wanted);
+    assert!(all[0]["score"].as_f64() > without[0]["score"].as_f64());
+    assert_eq!(all[1], without[1], "nothing was lost there");
+
+    let between = (skyline.0 + boats.0) / 2.0;
+    let one = words(&audit(Some(between))[0]);
+    let is_near = |at: usize| one[at].ends_with("near");
+    assert_eq!((is_near(0), is_near(2)), (skyline.0 > boats.0, boats.0 > skyline.0), "{one:?}");
 }
 
 #[test]

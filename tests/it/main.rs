@@ -16,6 +16,7 @@ mod parity;
 mod perceive;
 mod refine;
 mod review;
+mod safety;
 mod schemas;
 mod source;
 mod tidy;

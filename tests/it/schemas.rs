@@ -17,8 +17,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use recaption::ablate;
-use recaption::audit::survey::Findings;
 use recaption::config::Config;
+use recaption::curate::reaudit::Audited;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
 use recaption::review;
@@ -31,6 +31,7 @@ use recaption::sample::Link;
 use recaption::sample::Origin;
 use recaption::sample::Picture;
 use recaption::sample::Reason;
+use recaption::sample::Safety;
 use recaption::sample::Sample;
 use recaption::sample::StoredImage;
 use recaption::sample::Synthetic;
@@ -86,7 +87,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics.schema.json", schema_for!(Line)),
         ("ablation.schema.json", schema_for!(ablate::Table)),
         ("verdict.schema.json", schema_for!(review::Line)),
-        ("audit.schema.json", schema_for!(Findings)),
+        ("audit.schema.json", schema_for!(Audited)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }
@@ -254,6 +255,7 @@ fn sample(key: &str) -> Sample {
         generated_refused: None,
         audit: Audit::default(),
         fit: None,
+        safety: None,
     }
 }
 
@@ -290,5 +292,6 @@ fn described(mut sample: Sample) -> Sample {
     };
     let fit = Fit { raw: Some(0.25), synthetic: None, generated: Some(-0.5), model: "m@0".into() };
     sample.fit = Some(fit);
+    sample.safety = Some(Safety { nsfw: 0.25, model: "open-nsfw@0".into() });
     sample
 }

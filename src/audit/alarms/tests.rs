@@ -46,6 +46,7 @@ fn sample(row: usize, raw: &str, text: &str) -> Sample {
         generated_refused: None,
         audit: Audit::default(),
         fit: None,
+        safety: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn report_of(text: &str) -> Report {
         generated: Some(text),
         tags: &tags,
         references: &[],
+        near: &[],
     };
     let audit = audit(&Config::default(), &texts);
     let mut tally = Tally::default();
@@ -42,6 +43,7 @@ fn report_of(text: &str) -> Report {
             stems: &Stems::of(&texts),
             audit: &audit,
             fit: None,
+            nsfw: None,
             model: Some(text),
             prompt: Some(text),
         };

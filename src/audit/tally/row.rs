@@ -12,7 +12,7 @@ use crate::sample::Sample;
 use crate::text::words::words_of;
 
 /// Figures of a row that have a distribution, with their range.
-pub(super) const INDICATORS: [(&str, f64, f64); 10] = [
+pub(super) const INDICATORS: [(&str, f64, f64); 11] = [
     ("facts kept", 0.0, 1.0),
     ("novelty", 0.0, 1.0),
     ("tags mentioned", 0.0, 1.0),
@@ -23,6 +23,7 @@ pub(super) const INDICATORS: [(&str, f64, f64); 10] = [
     ("raw fits the picture", -0.2, 0.6),
     ("synthetic fits the picture", -0.2, 0.6),
     ("generated fits the picture", -0.2, 0.6),
+    ("nsfw", 0.0, 1.0),
 ];
 
 /// A row as it is counted.
@@ -40,6 +41,8 @@ pub struct Row<'a> {
     pub audit: &'a Audit,
     /// How well the texts fit the picture, where a model was asked.
     pub fit: Option<&'a Fit>,
+    /// How unsafe the picture is, where a model was asked.
+    pub nsfw: Option<f32>,
     /// Who wrote, and from which prompt.
     pub model: Option<&'a str>,
     /// See `model`.
@@ -56,6 +59,7 @@ impl<'a> Row<'a> {
             stems,
             audit: &sample.audit,
             fit: sample.fit.as_ref(),
+            nsfw: sample.safety.as_ref().map(|safety| safety.nsfw),
             model: sample.generated.as_ref().map(|generated| &*generated.model),
             prompt: sample.generated.as_ref().map(|generated| &*generated.prompt),
         }
@@ -116,6 +120,7 @@ impl<'a> Row<'a> {
             fit(|fit| fit.raw),
             fit(|fit| fit.synthetic),
             fit(|fit| fit.generated),
+            of(self.nsfw),
         ]
     }
 

@@ -28,6 +28,7 @@ fn tally_from(first: u32, generated: &[Option<&str>]) -> Tally {
             stems: &Stems::of(&texts),
             audit: &audit,
             fit: None,
+            nsfw: None,
             model: Some("m"),
             prompt: None,
         });

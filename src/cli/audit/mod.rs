@@ -36,18 +36,34 @@ pub(super) struct Audit {
     /// Draw how reliable the score is, with the weights of now and with fitted ones: a page of one file.
     #[arg(long, value_name = "FILE.html", requires = "calibrate")]
     figure: Option<PathBuf>,
-    /// Configuration file whose `[audit]` counts.
+    /// RWKV-CLIP weights that say how well the texts of a run, and the noun phrases of generated ones, fit
+    /// their pictures; and which words that no source has are near a source (cosine of at least
+    /// `clip.nearness`). All of it is as good as the weights.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "calibrate")]
+    clip: Option<PathBuf>,
+    /// Sizes of the --clip weights: b32, b16, small, tiny, or a JSON or TOML file.
+    #[arg(long, value_name = "NAME", requires = "clip")]
+    model_config: Option<String>,
+    /// Configuration file whose `[audit]` counts, and with --clip its `[clip]`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl Audit {
+    /// Whether a model is asked.
+    pub(super) fn computes(&self) -> bool {
+        self.clip.is_some()
+    }
+
     pub(super) fn run(self) -> Result<()> {
         let config = self.config.as_deref().map(Config::read).transpose()?;
-        let config = config.unwrap_or_default().audit;
+        let Config { audit: config, mut clip, .. } = config.unwrap_or_default();
+        clip.model_config = self.model_config.unwrap_or(clip.model_config);
+        // Only where it is asked for here: a run's own configuration may name weights too.
+        clip.checkpoint = self.clip;
         match (self.run, self.texts, self.calibrate) {
-            (Some(folder), ..) => run::audit(&folder, &config, self.rows, self.json),
-            (_, Some(path), _) => texts::score(&path, &config),
+            (Some(folder), ..) => run::audit(&folder, &config, &clip, self.rows, self.json),
+            (_, Some(path), _) => texts::score(&path, &config, &clip),
             (_, _, Some(path)) => texts::calibrate(&path, &config, self.figure.as_deref()),
             _ => bail!("nothing to audit: name the folder of a run, or give --texts FILE"),
         }

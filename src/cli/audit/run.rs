@@ -14,6 +14,10 @@ use crate::audit::survey::Findings;
 use crate::audit::tally::Summary;
 use crate::cli::look::percent;
 use crate::cli::look::printable;
+use crate::clip;
+use crate::clip::Embedder;
+use crate::clip::Judge;
+use crate::curate::fit::Fitness;
 use crate::curate::reaudit;
 use crate::report;
 use crate::shard;
@@ -21,21 +25,38 @@ use crate::shard;
 /// Rows of each list.
 const SHOWN: usize = 8;
 
-pub(super) fn audit(run: &Path, config: &Config, with_rows: bool, json: bool) -> Result<()> {
-    let rows = shard::all_finished(run)?.iter().map(|marker| marker.refined).sum();
+pub(super) fn audit(
+    run: &Path,
+    config: &Config,
+    clip: &clip::Config,
+    with_rows: bool,
+    json: bool,
+) -> Result<()> {
+    let embedder = clip.checkpoint.as_ref().map(|_| Embedder::open(clip)).transpose()?;
+    let judge = embedder.map(|embedder| Judge::new(embedder, clip.batch));
+    let asked = judge.as_ref().map(|judge| (judge, clip.nearness));
+    let rows: u64 = shard::all_finished(run)?.iter().map(|marker| marker.refined).sum();
     let style = "{elapsed_precise} {bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
     let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(style)?);
-    let findings = reaudit::run(run, config, with_rows, &|rows| bar.inc(rows))?;
-    let page = report::write_audited(run, &findings, config)?;
+    let audited = reaudit::run(run, config, asked, with_rows, &|rows| bar.inc(rows))?;
+    let findings = &audited.findings;
+    let page = report::write_audited(run, findings, config)?;
     bar.finish_and_clear();
+    if judge.is_some() {
+        let seconds = bar.elapsed().as_secs_f64();
+        eprintln!("{rows} pictures in {seconds:.1} s, {:.1} a second", rows as f64 / seconds);
+    }
     if json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        println!("{}", serde_json::to_string_pretty(&audited)?);
         return Ok(());
     }
     println!("{}", figures(&findings));
     println!("{}", lists(&findings.summary));
     println!("{}", drift(&findings.summary));
-    println!("{}", worst(&findings));
+    println!("{}", worst(findings));
+    if let Some(fit) = &audited.fit {
+        println!("{}\n{}", fitness(fit), fit_lists(fit));
+    }
     println!("{}\n{}", run.join(reaudit::SUMMARY).display(), page.display());
     Ok(())
 }
@@ -128,6 +149,58 @@ fn worst(findings: &Findings) -> Table {
             row.reasons.join(", "),
             printable(&row.nowhere.join(", ")),
         ]);
+    }
+    table
+}
+
+fn fitness(fit: &Fitness) -> Table {
+    let mut table = table(["fits the picture", "value", "95 % interval", "what it is"]);
+    for mean in fit.means.iter().filter(|mean| mean.rows > 0) {
+        let shown = |value: Option<f64>| format!("{:.3}", value.unwrap_or(f64::NAN));
+        let interval = format!("{} to {}", shown(mean.low), shown(mean.high));
+        let what = format!("mean cosine of {} rows", mean.rows);
+        table.add_row([mean.name.clone(), shown(mean.mean), interval, what]);
+    }
+    for best in fit.best.iter().filter(|best| best.of > 0) {
+        let percent = |share: f64| format!("{:.1}", share * 100.0);
+        let interval = format!("{} to {} %", percent(best.low), percent(best.high));
+        let name = match best.text.as_str() {
+            "tie" => "two fit best alike".to_owned(),
+            text => format!("{text} fits best"),
+        };
+        let what = format!("of {} rows with a generated text and another", best.of);
+        table.add_row([name, of(best.rows, best.of), interval, what]);
+    }
+    table.add_row([
+        "near words".to_owned(),
+        fit.near_words.to_string(),
+        String::new(),
+        "no source has them, but something close to them".to_owned(),
+    ]);
+    table.add_row([
+        "by".to_owned(),
+        fit.model.clone(),
+        String::new(),
+        format!("{} pictures seen, {} not; as good as these weights", fit.rows, fit.unseen),
+    ]);
+    table
+}
+
+fn fit_lists(fit: &Fitness) -> Table {
+    let mut table =
+        table(["phrases that fit worst", "cosine", "row", "phrases of several", "mean"]);
+    let worst = fit.worst_phrases.iter().take(SHOWN).map(|worst| {
+        let phrase = printable(&worst.phrase);
+        [phrase, format!("{:.3}", worst.cosine), printable(&worst.key)]
+    });
+    let weak = fit.weak_phrases.iter().take(SHOWN).map(|weak| {
+        [format!("{} {}", weak.times, printable(&weak.phrase)), format!("{:.3}", weak.mean)]
+    });
+    let (worst, weak): (Vec<_>, Vec<_>) = (worst.collect(), weak.collect());
+    for at in 0..worst.len().max(weak.len()) {
+        let [phrase, cosine, key] = worst.get(at).cloned().unwrap_or_default();
+        let [several, mean] = weak.get(at).cloned().unwrap_or_default();
+        table.add_row([phrase, cosine, key, several, mean]);
     }
     table
 }

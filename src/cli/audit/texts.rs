@@ -29,6 +29,10 @@ use crate::audit::calibrate::Quality;
 use crate::audit::calibrate::figure;
 use crate::audit::calibrate::figure::Shown;
 use crate::audit::doubts::Doubts;
+use crate::audit::near::Near;
+use crate::clip;
+use crate::clip::Embedder;
+use crate::curate::near::Nearness;
 use crate::sample::Audit;
 use crate::sample::Origin;
 use crate::sample::Tag;
@@ -64,6 +68,9 @@ struct Judged<'a> {
     doubts: &'a Doubts,
 }
 
+/// Its number, itself, and the verdict.
+type Scored = (usize, Row, Audit, Doubts);
+
 /// Rows that are judged together; memory holds no more of a file.
 const TOGETHER: usize = 4096;
 
@@ -71,14 +78,21 @@ const TOGETHER: usize = 4096;
 const SEED: u64 = 0;
 
 /// Prints a verdict for each row; where rows have labels, says how well they were met.
-pub(super) fn score(path: &Path, config: &Config) -> Result<()> {
+/// With a model, words from nowhere that are near a source count as found.
+pub(super) fn score(path: &Path, config: &Config, clip: &clip::Config) -> Result<()> {
+    let embedder = clip.checkpoint.as_ref().map(|_| Embedder::open(clip)).transpose()?;
+    let mut nearness = embedder.as_ref().map(|embedder| Nearness::new(embedder, clip.nearness));
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let (mut scored, mut words) = (Vec::new(), Found::default());
     each(
         path,
         |number, row| {
-            let (audit, doubts) = row.judge(config);
+            let (audit, doubts) = row.judge(config, &[]);
             Ok((number, row, audit, doubts))
+        },
+        |rows| match &mut nearness {
+            Some(nearness) => believe(nearness, config, rows),
+            None => Ok(()),
         },
         |(number, row, audit, doubts)| {
             serde_json::to_writer(
@@ -114,9 +128,10 @@ pub(super) fn calibrate(path: &Path, config: &Config, drawn: Option<&Path>) -> R
         |number, row| {
             let label =
                 row.hallucinated.with_context(|| format!("line {number} has no `hallucinated`"))?;
-            let (audit, doubts) = row.judge(config);
+            let (audit, doubts) = row.judge(config, &[]);
             Ok((audit.score, Labelled { doubts, is_hallucinated: label, group: row.group(number) }))
         },
+        |_| Ok(()),
         |(score, text)| {
             before.push((f64::from(score), !text.is_hallucinated, text.group.clone()));
             labelled.push(text);
@@ -150,10 +165,28 @@ pub(super) fn calibrate(path: &Path, config: &Config, drawn: Option<&Path>) -> R
     Ok(())
 }
 
-/// Judges the rows of a file on all cores, and hands them on in order.
+/// Judges rows again where a model finds some of their words near a source.
+fn believe(nearness: &mut Nearness<'_>, config: &Config, rows: &mut [Scored]) -> Result<()> {
+    let tags: Vec<Vec<Tag>> = rows.iter().map(|(_, row, ..)| row.tags()).collect();
+    let sources: Vec<Vec<&str>> = rows.iter().map(|(_, row, ..)| row.sources()).collect();
+    let parts = rows.iter().zip(&tags).zip(&sources);
+    let asked: Vec<(Texts<'_>, &Audit)> = parts
+        .map(|(((_, row, audit, _), tags), sources)| (row.texts(tags, sources, &[]), audit))
+        .collect();
+    let near = nearness.of(&asked)?;
+    for ((_, row, audit, doubts), near) in rows.iter_mut().zip(&near) {
+        if !near.is_empty() {
+            (*audit, *doubts) = row.judge(config, near);
+        }
+    }
+    Ok(())
+}
+
+/// Judges the rows of a file on all cores, looks at some of them together, and hands them on in order.
 fn each<T: Send>(
     path: &Path,
     judge: impl Fn(usize, Row) -> Result<T> + Sync,
+    mut together: impl FnMut(&mut [T]) -> Result<()>,
     mut then: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
@@ -183,31 +216,53 @@ fn each<T: Send>(
                 judge(*number, row).map(Some)
             })
             .collect();
+        // What stands before a line that is no row is still handed on.
+        let (mut good, mut bad) = (Vec::with_capacity(judged.len()), None);
         for one in judged {
-            one?.map(&mut then).transpose()?;
+            match one {
+                Ok(one) => good.extend(one),
+                Err(error) => {
+                    bad = Some(error);
+                    break;
+                }
+            }
+        }
+        together(&mut good)?;
+        good.into_iter().try_for_each(&mut then)?;
+        if let Some(error) = bad {
+            return Err(error);
         }
     }
 }
 
 impl Row {
-    fn judge(&self, config: &Config) -> (Audit, Doubts) {
+    fn judge(&self, config: &Config, near: &[Near]) -> (Audit, Doubts) {
+        audit::judge(config, &self.texts(&self.tags(), &self.sources(), near))
+    }
+
+    fn tags(&self) -> Vec<Tag> {
         let model: Arc<str> = Arc::from("");
-        let tags: Vec<Tag> = self
-            .tags
-            .iter()
-            .map(|label| Tag { label: label.clone(), score: 1.0, bbox: None, model: model.clone() })
-            .collect();
-        let references: Vec<&str> = self.sources.iter().map(String::as_str).collect();
-        audit::judge(
-            config,
-            &Texts {
-                raw: self.raw.as_deref(),
-                synthetic: None,
-                generated: Some(&self.text),
-                tags: &tags,
-                references: &references,
-            },
-        )
+        let tag = |label: &String| Tag {
+            label: label.clone(),
+            score: 1.0,
+            bbox: None,
+            model: model.clone(),
+        };
+        self.tags.iter().map(tag).collect()
+    }
+
+    fn sources(&self) -> Vec<&str> {
+        self.sources.iter().map(String::as_str).collect()
+    }
+
+    fn texts<'a>(
+        &'a self,
+        tags: &'a [Tag],
+        references: &'a [&'a str],
+        near: &'a [Near],
+    ) -> Texts<'a> {
+        let (raw, generated) = (self.raw.as_deref(), Some(self.text.as_str()));
+        Texts { raw, synthetic: None, generated, tags, references, near }
     }
 
     fn group(&self, number: usize) -> String {

@@ -65,6 +65,7 @@ fn sample(key: &str, text: Option<&str>, score: f32) -> Sample {
         generated_refused: None,
         audit,
         fit: None,
+        safety: None,
     }
 }
 

@@ -261,6 +261,7 @@ impl Checkpoint {
             device: self.device.clone(),
             tokenizer: self.tokenizer.clone(),
             batch: self.batch,
+            ..clip::Config::default()
         })
     }
 

@@ -29,12 +29,15 @@ pub struct Tagger {
 }
 
 /// How the logits of a classifier become scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// Labels are independent.
     Sigmoid,
     /// One label of many.
     Softmax,
+    /// None: the network gives scores.
+    None,
 }
 
 /// An image encoder with a text decoder (`VisionEncoderDecoderModel`).

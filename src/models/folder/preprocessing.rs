@@ -23,6 +23,32 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Divided by after that, by channel.
     pub std: [f32; 3],
+    /// Which channel comes first; `mean` and `std` are in this order too.
+    pub channels: Channels,
+    /// How the numbers lie.
+    pub layout: Layout,
+}
+
+/// The order of the channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red first.
+    #[default]
+    Rgb,
+    /// Blue first, as OpenCV and Caffe have it.
+    Bgr,
+}
+
+/// How the numbers of an input lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Channel by channel: `[3, height, width]`.
+    #[default]
+    Nchw,
+    /// Pixel by pixel: `[height, width, 3]`.
+    Nhwc,
 }
 
 /// The geometry of an input.
@@ -39,6 +65,19 @@ pub enum Resize {
     ShortestEdge {
         /// Pixels.
         edge: u32,
+        /// Pixels.
+        crop_width: u32,
+        /// Pixels.
+        crop_height: u32,
+    },
+    /// Bilinear to this size, perhaps through a JPEG, then a crop from the middle.
+    ThroughJpeg {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// 1 to 100; none for no JPEG.
+        quality: Option<u8>,
         /// Pixels.
         crop_width: u32,
         /// Pixels.
@@ -107,6 +146,8 @@ impl Raw {
             rescale_factor: self.rescale_factor(),
             mean,
             std,
+            channels: Channels::Rgb,
+            layout: Layout::Nchw,
         })
     }
 
@@ -198,16 +239,25 @@ impl Resize {
     pub fn output_size(self) -> (u32, u32) {
         match self {
             Resize::Stretch { width, height } => (width, height),
-            Resize::ShortestEdge { crop_width, crop_height, .. } => (crop_width, crop_height),
+            Resize::ShortestEdge { crop_width, crop_height, .. }
+            | Resize::ThroughJpeg { crop_width, crop_height, .. } => (crop_width, crop_height),
         }
     }
 
-    fn checked(self) -> Result<Resize> {
+    pub(super) fn checked(self) -> Result<Resize> {
         let (width, height) = self.output_size();
         let fits = |side: u32| (1..=MAX_SIDE).contains(&side);
         match self {
             Resize::ShortestEdge { edge, .. } if edge < width.max(height) => {
                 bail!("a crop of {width}x{height} does not fit a shortest edge of {edge}")
+            }
+            Resize::ThroughJpeg { width: whole_width, height: whole_height, .. }
+                if whole_width < width
+                    || whole_height < height
+                    || !fits(whole_width)
+                    || !fits(whole_height) =>
+            {
+                bail!("a crop of {width}x{height} does not fit {whole_width}x{whole_height} pixels")
             }
             _ if fits(width) && fits(height) => Ok(self),
             _ => bail!("an input of {width}x{height} pixels cannot be right"),

@@ -30,7 +30,8 @@ pub(super) fn read(listing: &mut Listing) -> Result<Detector> {
     let Some(names) = metadata.get("names") else {
         bail!(
             "there is no config.json that names a kind, and {} has no Ultralytics metadata \
-             (names, task, imgsz): the kind of this model cannot be told. {}",
+             (names, task, imgsz): the kind of this model cannot be told. A safety classifier is \
+             described by a recaption.json (`recaption models pull open-nsfw` brings one). {}",
             model.display(),
             listing.found()
         );

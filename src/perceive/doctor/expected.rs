@@ -20,8 +20,8 @@ pub(super) fn read(path: &Path) -> Result<Expected> {
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| {
         format!(
-            "{} is not in the form of expected.json (meta, images with file and tagger, detector \
-             or captioner)",
+            "{} is not in the form of expected.json (meta, images with file and tagger, detector, \
+             captioner or safety)",
             path.display()
         )
     })
@@ -86,6 +86,12 @@ pub(super) struct Picture {
     pub(super) tagger: Option<ExpectedTags>,
     pub(super) detector: Option<ExpectedBoxes>,
     pub(super) captioner: Option<ExpectedCaptions>,
+    pub(super) safety: Option<ExpectedSafety>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ExpectedSafety {
+    pub(super) nsfw: f32,
 }
 
 #[derive(Deserialize)]

@@ -23,6 +23,7 @@ use crate::sample::Origin;
 use crate::sample::Picture;
 use crate::sample::Reason;
 use crate::sample::Reject;
+use crate::sample::Safety;
 use crate::sample::Sample;
 use crate::sample::Stage;
 use crate::sample::StoredImage;
@@ -124,9 +125,10 @@ fn sample() -> impl Strategy<Value = Sample> {
     let synthetic = synthetic.prop_map(|(text, model)| Synthetic { text, model: Arc::from(model) });
     let texts = (option::of(synthetic), option::of(generated()), option::of(text()));
     // Boxed: strategies are values, and this one had outgrown the stack of a test's thread.
-    let (texts, judged) = (texts.boxed(), (audit(), option::of(fit())).boxed());
+    let (texts, judged) =
+        (texts.boxed(), (audit(), option::of(fit()), option::of(safety())).boxed());
     let cells = (item(), image(), text(), any::<u64>(), vec(tag(), 0..3), texts, judged);
-    cells.prop_map(|(item, image, sha256, phash, tags, texts, (audit, fit))| {
+    cells.prop_map(|(item, image, sha256, phash, tags, texts, (audit, fit, safety))| {
         let (synthetic, generated, generated_refused) = texts;
         Sample {
             item,
@@ -139,8 +141,13 @@ fn sample() -> impl Strategy<Value = Sample> {
             generated_refused,
             audit,
             fit,
+            safety,
         }
     })
+}
+
+fn safety() -> impl Strategy<Value = Safety> {
+    (number(), text()).prop_map(|(nsfw, model)| Safety { nsfw, model: Arc::from(model) })
 }
 
 fn fit() -> impl Strategy<Value = Fit> {
