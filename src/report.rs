@@ -217,6 +217,10 @@ fn funnel(markers: &[Marker]) -> Vec<report::Stage> {
     for stage in Stage::ALL {
         let all = markers.iter().flat_map(Marker::rejects_by_stage);
         let rejected = all.filter(|(at, ..)| *at == stage.as_str()).map(|(_, _, rows)| rows).sum();
+        // Of a run that was refined, nothing was selected.
+        if stage == Stage::Select && rejected == 0 {
+            continue;
+        }
         stages.push(report::Stage { name: stage.as_str().to_owned(), entered, rejected });
         entered = entered.saturating_sub(rejected);
     }

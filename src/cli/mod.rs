@@ -13,6 +13,7 @@ mod outcome;
 mod progress;
 mod refine;
 mod review;
+mod select;
 mod settings;
 mod signals;
 mod train;
@@ -82,6 +83,8 @@ enum Command {
     Review(review::Review),
     /// Two runs beside each other: rows that changed, win rates by indicator, objects gained and lost.
     Diff(diff::Diff),
+    /// A new run out of the rows of finished ones: by an expression, by verdicts, without opt-outs.
+    Select(select::Select),
     /// Write README.md (a Hugging Face data set card) and croissant.json into a run's folder.
     Card(card::Card),
     /// Embeddings of pictures and texts by an RWKV-CLIP checkpoint, as parquet.
@@ -157,6 +160,7 @@ impl Command {
             Command::Why(why) => why.run()?,
             Command::Review(review) => return review.run(),
             Command::Diff(diff) => diff.run()?,
+            Command::Select(select) => select.run()?,
             Command::Card(card) => card.run()?,
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,

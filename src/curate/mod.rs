@@ -1,5 +1,8 @@
-//! What is done with finished shards: two runs compared, a run audited again.
+//! What is done with finished shards: rows selected into new ones, two runs compared, a run described
+//! and audited again.
 
 pub mod card;
 pub mod diff;
+pub mod opt_out;
 pub mod reaudit;
+pub mod select;

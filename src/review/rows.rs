@@ -166,12 +166,20 @@ fn rows_of(
     Ok(rows)
 }
 
-fn filter_over(run: &Path, text: &str) -> Result<Filter> {
+/// An expression over the columns of a run.
+///
+/// # Errors
+/// When it cannot be read or does not fit the columns.
+pub fn filter_over(run: &Path, text: &str) -> Result<Filter> {
     let source = shard::open_source(&[run.display().to_string()], &Default::default())?;
     Filter::parse(text)?.over(Names::default(), &source.plan().extra)
 }
 
-fn is_kept(sample: &Sample, filter: Option<&Filter>) -> Result<bool> {
+/// Whether an expression, where there is one, is true of a row.
+///
+/// # Errors
+/// When it cannot be evaluated.
+pub fn is_kept(sample: &Sample, filter: Option<&Filter>) -> Result<bool> {
     filter.map_or(Ok(true), |filter| filter.keeps(&as_item(sample)?))
 }
 

@@ -19,6 +19,7 @@ use serde_json::json;
 use recaption::ablate;
 use recaption::config::Config;
 use recaption::curate::reaudit;
+use recaption::curate::select;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
 use recaption::review;
@@ -87,6 +88,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("ablation.schema.json", schema_for!(ablate::Table)),
         ("verdict.schema.json", schema_for!(review::Line)),
         ("audit.schema.json", schema_for!(reaudit::Findings)),
+        ("selection.schema.json", schema_for!(select::Record)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }
