@@ -23,7 +23,8 @@ pub(super) struct Select {
     /// The folder of the new run; the same command continues what was stopped.
     #[arg(short, long)]
     output: PathBuf,
-    /// Which rows are taken, as "audit.score > 0.6 and punsafe < 0.2 and not opt_out".
+    /// Which rows are taken, as "audit.score > 0.6 and punsafe < 0.2 and not opt_out"; columns that
+    /// the source had can be named too.
     #[arg(long = "where", value_name = "EXPRESSION")]
     filter: Option<String>,
     /// A log of verdicts; by itself audit/verdicts.jsonl of each run, where there is one.
@@ -40,7 +41,8 @@ pub(super) struct Select {
     #[arg(long)]
     reviewed_only: bool,
     /// A list of rows that are not to be used, a line each: a key or url, `domain:example.com`,
-    /// `prefix:https://...`, `sha256:...`, `key:...`, `url:...`; # begins a comment.
+    /// `prefix:https://...`, `sha256:...`, `key:...`, `url:...`; # begins a comment. Of such a row, key
+    /// and url are kept among the rejects, and nothing else.
     #[arg(long, value_name = "FILE")]
     opt_out: Vec<PathBuf>,
     /// Rows of the old runs that go into a new shard; by itself those of an old shard.

@@ -16,6 +16,7 @@ mod perceive;
 mod refine;
 mod review;
 mod schemas;
+mod select;
 mod source;
 mod tidy;
 mod train;

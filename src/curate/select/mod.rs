@@ -1,8 +1,8 @@
 //! A new run out of the rows of finished ones: those that an expression, people and opt-outs leave.
 //!
 //! The old shards stay as they are. The ledger goes on where theirs ended: the rows read are the refined
-//! rows of the old run, and what is not taken is a reject with a reason. Rejects of the old run stay
-//! there. Pictures are copied as they are stored.
+//! rows of the old run, and what is not taken is a reject with a reason; of an opt-out, without its
+//! text and columns. Rejects of the old run stay there. Pictures are copied as they are stored.
 //!
 //! One pass without pictures counts what will be done, for `run.json`; the second writes the shards that
 //! are missing. The same command continues and gives the same bytes; another rule, log of verdicts or
@@ -38,6 +38,7 @@ use crate::curate::select::record::identity;
 use crate::folder;
 use crate::review::Verdict;
 use crate::sample::ExtraColumn;
+use crate::sample::Reason;
 use crate::sample::Sample;
 use crate::shard;
 use crate::shard::Format;
@@ -222,7 +223,14 @@ impl Work {
                 sample.audit = audit::audit(&self.audit, &Texts::of(&sample));
                 Ok(sample)
             }
-            Fate::Drop(reject) => Err((sample.item, reject)),
+            Fate::Drop(reject) => {
+                // Who asked to be left out is not to be found in another file of the same folder.
+                if reject.reason == Reason::OptedOut {
+                    sample.item.text_raw = None;
+                    sample.item.extra.clear();
+                }
+                Err((sample.item, reject))
+            }
         })
     }
 }
