@@ -9,6 +9,7 @@ mod describe;
 mod eval;
 mod eval_suite;
 mod fetch;
+mod label_studio;
 mod local;
 mod messy;
 mod parity;

@@ -109,12 +109,12 @@ static RUN: LazyLock<TempDir> = LazyLock::new(|| {
 });
 
 /// Old and new run, with a copy that has a log of its own.
-struct Runs {
+pub(super) struct Runs {
     dir: TempDir,
 }
 
 impl Runs {
-    fn new() -> Runs {
+    pub(super) fn new() -> Runs {
         let dir = tempfile::tempdir().unwrap();
         let old = dir.path().join("old");
         fs::create_dir(&old).unwrap();
@@ -125,7 +125,7 @@ impl Runs {
         Runs { dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -145,12 +145,12 @@ impl Runs {
         self.command(new, more).output().unwrap()
     }
 
-    fn selected(&self, new: &str, more: &[&str]) -> Vec<Sample> {
+    pub(super) fn selected(&self, new: &str, more: &[&str]) -> Vec<Sample> {
         succeeded(&self.select(new, more));
         samples(&self.path(new))
     }
 
-    fn judge(&self, said: &[(&Sample, &str, Verdict, Option<&str>)]) {
+    pub(super) fn judge(&self, said: &[(&Sample, &str, Verdict, Option<&str>)]) {
         let lines: Vec<Line> =
             said.iter().map(|(row, who, what, text)| line(row, who, *what, *text)).collect();
         Log::open(&self.path("old")).unwrap().append(&lines).unwrap();
