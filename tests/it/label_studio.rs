@@ -259,7 +259,7 @@ fn a_file_that_cannot_be_meant_is_refused_whole() {
     let with = |annotation: Value| annotated(&dir, &tasks, &[good.clone(), (2, annotation)]);
     let fine = annotation(json!(1), 5, "fine", &[]);
     refused(&with(fine), &[called, "annotation (id 7)", "\"fine\" is no verdict; there are ok"]);
-    let mut silent = annotation(json!(1), 5, "ok", &["A frog."]);
+    let mut silent = annotation(json!(1), 5, "ok", &["A purple frog."]);
     silent["result"].as_array_mut().unwrap().remove(0);
     refused(&with(silent), &[called, "it has a text and no verdict"]);
     let nameless = annotation(json!("\u{7}"), 5, "ok", &[]);
