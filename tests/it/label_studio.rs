@@ -278,6 +278,13 @@ fn a_file_that_cannot_be_meant_is_refused_whole() {
     let file = of_other(&|task| task["data"] = json!({"image": "x"}));
     refused(&file, &[called, "it is no task of recaption"]);
     refused(&dir.path().join("tasks.json"), &["task 1", "not JSON-MIN"]);
+    let file = dir.path().join("min.json");
+    fs::write(
+        &file,
+        json!([{"id": 1, "key": "000000001", "verdict": "ok", "annotator": 1}]).to_string(),
+    )
+    .unwrap();
+    refused(&file, &["min.json: task 1 (id 1)", "not JSON-MIN"]);
     let file = dir.path().join("other.json");
     fs::write(&file, "{\"a\": 1}").unwrap();
     refused(&file, &["other.json is no JSON export of Label Studio"]);

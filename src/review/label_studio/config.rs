@@ -20,40 +20,48 @@ const TEXTS: [(&str, &str); 4] = [
 
 /// The interface for tasks whose boxes have these labels.
 pub(super) fn interface(labels: &BTreeSet<String>) -> String {
-    let mut xml = format!("<View>\n  <Image name=\"{PICTURE}\" value=\"$image\" zoom=\"true\"/>\n");
+    let mut xml = String::from("<View style=\"display: flex; gap: 1em\">\n");
+    line(&mut xml, "  <View style=\"flex: 1 1 50%\">");
+    line(&mut xml, &format!("    <Image name=\"{PICTURE}\" value=\"$image\" zoom=\"true\"/>"));
+    boxes(&mut xml, labels);
+    line(&mut xml, "  </View>");
+    line(&mut xml, "  <View style=\"flex: 1 1 50%\">");
     for (name, heading) in TEXTS {
-        line(&mut xml, &format!("  <Header value=\"{heading}\" size=\"5\"/>"));
-        line(&mut xml, &format!("  <Text name=\"{name}\" value=\"${name}\"/>"));
+        line(&mut xml, &format!("    <Header value=\"{heading}\" size=\"5\"/>"));
+        line(&mut xml, &format!("    <Text name=\"{name}\" value=\"${name}\"/>"));
     }
     verdicts(&mut xml);
-    line(&mut xml, "  <Header value=\"Change it where it should say something else\" size=\"5\"/>");
+    line(
+        &mut xml,
+        "    <Header value=\"Change it where it should say something else\" size=\"5\"/>",
+    );
     // Filled in by the interface and not by a prediction: with both, Label Studio would send both.
     let filled = format!("toName=\"{PICTURE}\" value=\"$text_generated\" rows=\"3\"");
     let once = "maxSubmissions=\"1\" editable=\"true\" showSubmitButton=\"false\"";
-    line(&mut xml, &format!("  <TextArea name=\"{EDITED}\" {filled} {once}/>"));
-    boxes(&mut xml, labels);
+    line(&mut xml, &format!("    <TextArea name=\"{EDITED}\" {filled} {once}/>"));
+    line(&mut xml, "  </View>");
     xml + "</View>\n"
 }
 
 /// Keys are the digits, as on the page of `recaption review`.
 fn verdicts(xml: &mut String) {
     let how = "choice=\"single-radio\" required=\"true\" showInline=\"true\"";
-    line(xml, &format!("  <Choices name=\"{VERDICT}\" toName=\"{PICTURE}\" {how}>"));
+    line(xml, &format!("    <Choices name=\"{VERDICT}\" toName=\"{PICTURE}\" {how}>"));
     for (key, verdict) in (1..).zip(Verdict::ALL) {
-        line(xml, &format!("    <Choice value=\"{}\" hotkey=\"{key}\"/>", shown(verdict)));
+        line(xml, &format!("      <Choice value=\"{}\" hotkey=\"{key}\"/>", shown(verdict)));
     }
-    line(xml, "  </Choices>");
+    line(xml, "    </Choices>");
 }
 
 fn boxes(xml: &mut String, labels: &BTreeSet<String>) {
     if labels.is_empty() {
         return;
     }
-    line(xml, &format!("  <RectangleLabels name=\"{BOXES}\" toName=\"{PICTURE}\">"));
+    line(xml, &format!("    <RectangleLabels name=\"{BOXES}\" toName=\"{PICTURE}\">"));
     for label in labels {
-        line(xml, &format!("    <Label value=\"{}\"/>", escaped(label)));
+        line(xml, &format!("      <Label value=\"{}\"/>", escaped(label)));
     }
-    line(xml, "  </RectangleLabels>");
+    line(xml, "    </RectangleLabels>");
 }
 
 fn line(xml: &mut String, text: &str) {

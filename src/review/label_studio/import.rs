@@ -45,11 +45,12 @@ pub struct Imported {
 #[derive(Deserialize)]
 struct Task {
     id: Option<Value>,
+    #[serde(default)]
     data: Data,
     annotations: Option<Vec<Annotation>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Data {
     key: Option<String>,
     shard: Option<u32>,

@@ -24,29 +24,33 @@ use crate::sample::Tag;
 #[test]
 fn the_interface_has_a_choice_a_text_and_the_labels() {
     let labels = BTreeSet::from(["cat".to_owned(), "a \"b\" & <c>".to_owned()]);
-    let expected = r##"<View>
-  <Image name="picture" value="$image" zoom="true"/>
-  <Header value="What the web said" size="5"/>
-  <Text name="text_raw" value="$text_raw"/>
-  <Header value="What a captioning model sees" size="5"/>
-  <Text name="text_synthetic" value="$text_synthetic"/>
-  <Header value="Tags" size="5"/>
-  <Text name="tags" value="$tags"/>
-  <Header value="The text to judge" size="5"/>
-  <Text name="text_generated" value="$text_generated"/>
-  <Choices name="verdict" toName="picture" choice="single-radio" required="true" showInline="true">
-    <Choice value="ok" hotkey="1"/>
-    <Choice value="minor" hotkey="2"/>
-    <Choice value="hallucinated" hotkey="3"/>
-    <Choice value="wrong image" hotkey="4"/>
-    <Choice value="unusable" hotkey="5"/>
-  </Choices>
-  <Header value="Change it where it should say something else" size="5"/>
-  <TextArea name="edited" toName="picture" value="$text_generated" rows="3" maxSubmissions="1" editable="true" showSubmitButton="false"/>
-  <RectangleLabels name="boxes" toName="picture">
-    <Label value="a &quot;b&quot; &amp; &lt;c&gt;"/>
-    <Label value="cat"/>
-  </RectangleLabels>
+    let expected = r##"<View style="display: flex; gap: 1em">
+  <View style="flex: 1 1 50%">
+    <Image name="picture" value="$image" zoom="true"/>
+    <RectangleLabels name="boxes" toName="picture">
+      <Label value="a &quot;b&quot; &amp; &lt;c&gt;"/>
+      <Label value="cat"/>
+    </RectangleLabels>
+  </View>
+  <View style="flex: 1 1 50%">
+    <Header value="What the web said" size="5"/>
+    <Text name="text_raw" value="$text_raw"/>
+    <Header value="What a captioning model sees" size="5"/>
+    <Text name="text_synthetic" value="$text_synthetic"/>
+    <Header value="Tags" size="5"/>
+    <Text name="tags" value="$tags"/>
+    <Header value="The text to judge" size="5"/>
+    <Text name="text_generated" value="$text_generated"/>
+    <Choices name="verdict" toName="picture" choice="single-radio" required="true" showInline="true">
+      <Choice value="ok" hotkey="1"/>
+      <Choice value="minor" hotkey="2"/>
+      <Choice value="hallucinated" hotkey="3"/>
+      <Choice value="wrong image" hotkey="4"/>
+      <Choice value="unusable" hotkey="5"/>
+    </Choices>
+    <Header value="Change it where it should say something else" size="5"/>
+    <TextArea name="edited" toName="picture" value="$text_generated" rows="3" maxSubmissions="1" editable="true" showSubmitButton="false"/>
+  </View>
 </View>
 "##;
     assert_eq!(interface(&labels), expected);
