@@ -21,7 +21,7 @@ pub(super) struct Select {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The folder of the new run; the same command continues what was stopped.
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Which rows are taken, as "audit.score > 0.6 and punsafe < 0.2 and not opt_out"; columns that
     /// the source had can be named too.

@@ -13,24 +13,25 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::ValueEnum;
 use reqwest::Url;
-use serde::Serialize;
 
 use crate::atomic_file;
 use crate::atomic_file::AtomicFile;
 use crate::review::Line;
 use crate::review::Rows;
 use crate::review::Verdict;
-use crate::review::label_studio::BOXES;
-use crate::review::label_studio::PICTURE;
-use crate::review::label_studio::VERDICT;
 use crate::review::label_studio::config;
-use crate::review::label_studio::shown;
+use crate::review::label_studio::task::Data;
+use crate::review::label_studio::task::Prediction;
+use crate::review::label_studio::task::Region;
+use crate::review::label_studio::task::Task;
+use crate::review::label_studio::task::boxes;
+use crate::review::label_studio::task::choice;
+use crate::review::label_studio::task::share;
 use crate::review::pictures;
 use crate::review::queue;
 use crate::review::statistics::consensus;
 use crate::review::verdicts;
 use crate::sample::Sample;
-use crate::sample::Tag;
 
 /// Which rows are exported, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,62 +69,6 @@ pub struct Exported {
 /// Rows that are in memory at once with their pictures.
 const AT_ONCE: usize = 64;
 
-#[derive(Serialize)]
-struct Task {
-    data: Data,
-    predictions: Vec<Prediction>,
-}
-
-#[derive(Serialize)]
-struct Data {
-    image: String,
-    text_raw: String,
-    text_synthetic: String,
-    text_generated: String,
-    tags: String,
-    score: f32,
-    flags: String,
-    key: String,
-    shard: u32,
-    text_sha256: String,
-}
-
-#[derive(Serialize)]
-struct Prediction {
-    model_version: &'static str,
-    score: f32,
-    result: Vec<Region>,
-}
-
-#[derive(Serialize)]
-struct Region {
-    id: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    from_name: &'static str,
-    to_name: &'static str,
-    #[serde(flatten)]
-    size: Option<Size>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    score: Option<f32>,
-    value: Value,
-}
-
-/// Of the picture that Label Studio shows, in pixels.
-#[derive(Clone, Copy, Serialize)]
-struct Size {
-    original_width: u32,
-    original_height: u32,
-    image_rotation: u32,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Value {
-    Box { x: f64, y: f64, width: f64, height: f64, rotation: f64, rectanglelabels: [String; 1] },
-    Choice { choices: [String; 1] },
-}
-
 /// Writes tasks, the labelling interface beside them, and pictures where they are to be files.
 ///
 /// # Errors
@@ -134,7 +79,11 @@ pub fn export(run: &Path, rows: &Rows, how: &Export, output: &Path) -> Result<Ex
     ensure!(interface != output, "{} is for the interface; call the tasks .json", output.display());
     let scores: Vec<f32> = rows.all().iter().map(|row| row.score).collect();
     let places = how.queue.order(&scores);
-    ensure!(!places.is_empty(), "{} has no row with a generated text to judge", run.display());
+    let name = run.display();
+    ensure!(
+        !places.is_empty(),
+        "{name} has no row with a generated text to judge, or none is kept"
+    );
     let said = said(rows, verdicts::read(&run.join(verdicts::LOG))?);
     let mut writing = Writing::begin(how, output)?;
     for some in places.chunks(AT_ONCE) {
@@ -142,7 +91,7 @@ pub fn export(run: &Path, rows: &Rows, how: &Export, output: &Path) -> Result<Ex
             let row = &rows.all()[place];
             let suggested = if row.nowhere { Verdict::Hallucinated } else { Verdict::Ok };
             let verdict = said.get(&place).copied().or(how.suggest.then_some(suggested));
-            writing.task(rows.shard(row), &row.text_sha256, &sample, verdict)?;
+            writing.task(rows.shard(row), &sample, verdict)?;
         }
     }
     writing.finish()
@@ -180,13 +129,7 @@ impl Writing<'_> {
         Ok(Writing { how, output, folder, file, tasks: 0, labels })
     }
 
-    fn task(
-        &mut self,
-        shard: u32,
-        text_sha256: &str,
-        sample: &Sample,
-        verdict: Option<Verdict>,
-    ) -> Result<()> {
+    fn task(&mut self, shard: u32, sample: &Sample, verdict: Option<Verdict>) -> Result<()> {
         let named = || format!("row {:?} of shard {shard}", sample.item.key);
         let image = self.picture(sample).with_context(named)?;
         let result: Vec<Region> =
@@ -199,7 +142,7 @@ impl Writing<'_> {
                 vec![Prediction { model_version: "recaption", score, result }]
             }
         };
-        let data = Data { image, shard, text_sha256: text_sha256.to_owned(), ..Data::of(sample) };
+        let data = Data::of(sample, shard, image);
         self.file.write_all(if self.tasks == 0 { b"[\n" } else { b",\n" })?;
         serde_json::to_writer(&mut self.file, &Task { data, predictions })?;
         self.tasks += 1;
@@ -229,102 +172,6 @@ impl Writing<'_> {
         atomic_file::write(&interface, config::interface(&self.labels).as_bytes())?;
         Ok(Exported { tasks: self.tasks, interface, pictures: self.folder })
     }
-}
-
-impl Data {
-    /// Without picture, shard and hash.
-    fn of(sample: &Sample) -> Data {
-        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
-        Data {
-            image: String::new(),
-            text_raw: text(sample.item.text_raw.as_ref()),
-            text_synthetic: text(sample.synthetic.as_ref().map(|s| &s.text)),
-            text_generated: text(sample.generated.as_ref().map(|g| &g.text)),
-            tags: tags(&sample.tags),
-            score: sample.audit.score,
-            flags: sample.audit.reasons.join(", "),
-            key: sample.item.key.clone(),
-            shard: 0,
-            text_sha256: String::new(),
-        }
-    }
-}
-
-impl Region {
-    fn label(&self) -> Option<String> {
-        match &self.value {
-            Value::Box { rectanglelabels: [label], .. } => Some(label.clone()),
-            Value::Choice { .. } => None,
-        }
-    }
-}
-
-/// Each label once, with its highest score, in the order of the row.
-pub(super) fn tags(tags: &[Tag]) -> String {
-    let mut best: Vec<(&str, f32)> = Vec::new();
-    for tag in tags {
-        match best.iter_mut().find(|(label, _)| *label == tag.label) {
-            Some((_, score)) => *score = score.max(tag.score),
-            None => best.push((&tag.label, tag.score)),
-        }
-    }
-    let words = best.iter().map(|(label, score)| format!("{label} {score:.2}"));
-    words.collect::<Vec<_>>().join(", ")
-}
-
-/// The boxes of a row. They are in pixels of the original; of the stored picture the shares are the same.
-fn boxes(sample: &Sample, pictures: Pictures) -> impl Iterator<Item = Region> + '_ {
-    let image = &sample.image;
-    let (original_width, original_height) = match pictures {
-        Pictures::Url => (image.original_width, image.original_height),
-        Pictures::Embedded | Pictures::Files => (image.width, image.height),
-    };
-    let size = Size { original_width, original_height, image_rotation: 0 };
-    let known = sample.tags.iter().filter(|tag| config::can_be_shown(&tag.label));
-    let value = |tag: &Tag| percents(tag.bbox?, [image.original_width, image.original_height], tag);
-    let valued = known.filter_map(move |tag| Some((tag.score, value(tag)?)));
-    (1..).zip(valued).map(move |(number, (score, value)): (usize, _)| Region {
-        id: format!("box-{number}"),
-        kind: "rectanglelabels",
-        from_name: BOXES,
-        to_name: PICTURE,
-        size: Some(size),
-        score: Some(share(score)),
-        value,
-    })
-}
-
-/// In hundredths of a percent; nothing of what lies outside of the picture or has no area.
-pub(super) fn percents(sides: [f32; 4], size: [u32; 2], tag: &Tag) -> Option<Value> {
-    let percent = |at: f32, whole: u32| {
-        let share = f64::from(at) / f64::from(whole.max(1));
-        (share.clamp(0.0, 1.0) * 10_000.0).round() / 100.0
-    };
-    let [x1, y1, x2, y2] = sides;
-    let (x, y) = (percent(x1, size[0]), percent(y1, size[1]));
-    let hundredths = |side: f64| (side * 100.0).round() / 100.0;
-    let (width, height) =
-        (hundredths(percent(x2, size[0]) - x), hundredths(percent(y2, size[1]) - y));
-    let is_seen = width > 0.0 && height > 0.0;
-    let rectanglelabels = [tag.label.clone()];
-    is_seen.then_some(Value::Box { x, y, width, height, rotation: 0.0, rectanglelabels })
-}
-
-fn choice(verdict: Verdict) -> Region {
-    Region {
-        id: "verdict".to_owned(),
-        kind: "choices",
-        from_name: VERDICT,
-        to_name: PICTURE,
-        size: None,
-        score: None,
-        value: Value::Choice { choices: [shown(verdict)] },
-    }
-}
-
-/// JSON has no NaN.
-fn share(score: f32) -> f32 {
-    if score.is_nan() { 0.0 } else { score.clamp(0.0, 1.0) }
 }
 
 fn address(url: Option<&str>) -> Result<String> {

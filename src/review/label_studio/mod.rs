@@ -7,6 +7,7 @@
 mod config;
 mod export;
 mod import;
+mod task;
 
 pub use export::Export;
 pub use export::Exported;

@@ -11,14 +11,14 @@ use crate::atomic_file;
 use crate::review::Line;
 use crate::review::label_studio::config::can_be_shown;
 use crate::review::label_studio::config::interface;
-use crate::review::label_studio::export::percents;
-use crate::review::label_studio::export::tags;
 use crate::review::label_studio::import::Region;
 use crate::review::label_studio::import::Whose;
 use crate::review::label_studio::import::edited;
 use crate::review::label_studio::import::news;
 use crate::review::label_studio::import::seconds;
 use crate::review::label_studio::import::verdict;
+use crate::review::label_studio::task::percents;
+use crate::review::label_studio::task::tags;
 use crate::sample::Tag;
 
 #[test]
