@@ -438,7 +438,7 @@ fn other_rules_lists_or_verdicts_are_refused() {
     let other = runs.path("other");
     fs::create_dir(&other).unwrap();
     fs::copy(runs.path("old/run.json"), other.join("run.json")).unwrap();
-    failed(&runs.select("other", &[]), 1, &["was made by another command"]);
+    failed(&runs.select("other", &[]), 1, &["other is no selection; name another -o"]);
 }
 
 #[test]

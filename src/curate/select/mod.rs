@@ -141,6 +141,8 @@ impl Work {
     fn claim(&self, request: &Request, output: &Path) -> Result<Record> {
         let path = output.join(RUN);
         if let Some(there) = folder::read::<Value>(&path)? {
+            let is_selection = there["identity"]["command"] == self.identity["command"];
+            ensure!(is_selection, "{} is no selection; name another -o", output.display());
             folder::ensure_same(output, &there["identity"], &self.identity)?;
             return serde_json::from_value(there)
                 .with_context(|| format!("{} is damaged; use a new -o", path.display()));

@@ -119,6 +119,7 @@ pub(super) fn identity(
     let logs = inputs.iter().map(|input| is_heard.then(|| input.log_sha256.clone()).flatten());
     let data: Vec<String> = inputs.iter().map(Input::fingerprint).collect();
     Ok(json!({
+        "command": "select",
         "version": env!("CARGO_PKG_VERSION"),
         "inputs": request.runs.iter().map(|run| run.display().to_string()).collect::<Vec<_>>(),
         "data": data,
