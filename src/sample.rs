@@ -174,7 +174,7 @@ pub struct Synthetic {
 pub struct Generated {
     /// The text.
     pub text: String,
-    /// `rules`, `local` or `remote`.
+    /// `rules`, `local` or `remote`; `human` where a person wrote the text.
     pub writer: Arc<str>,
     /// Model and revision, as exactly as the writer knows them.
     pub model: Arc<str>,
@@ -372,17 +372,20 @@ pub enum Stage {
     Perceive,
     /// Fusing the texts.
     Describe,
+    /// Choosing among the rows of a finished run.
+    Select,
 }
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Stage; 6] = [
+    pub const ALL: [Stage; 7] = [
         Stage::Source,
         Stage::Fetch,
         Stage::Decode,
         Stage::Dedup,
         Stage::Perceive,
         Stage::Describe,
+        Stage::Select,
     ];
 
     /// The word used in columns and reports.
@@ -394,6 +397,7 @@ impl Stage {
             Stage::Dedup => "dedup",
             Stage::Perceive => "perceive",
             Stage::Describe => "describe",
+            Stage::Select => "select",
         }
     }
 }
@@ -445,7 +449,7 @@ reasons! {
     RedirectBlocked = "redirect is blocked";
     /// Redirects without end.
     RedirectLoop = "too many redirects";
-    /// The host asked not to be used for this (X-Robots-Tag).
+    /// The host asked not to be used for this (X-Robots-Tag), or a list of opt-outs names the row.
     OptedOut = "opted out";
     /// 404 or 410.
     NotFound = "not found";
@@ -501,6 +505,12 @@ reasons! {
     Unsafe = "unsafe";
     /// No writer gave an acceptable text and none may be missing.
     NoText = "no generated text was accepted", retryable;
+    /// The expression of a selection is not true of the row.
+    NotSelected = "not selected";
+    /// People judged the text, and the selection does not take what they said.
+    Judged = "verdict of people";
+    /// Nobody judged the text, and the selection takes only what was judged.
+    NotReviewed = "not reviewed";
 }
 
 impl Reason {

@@ -9,6 +9,7 @@ mod compare;
 mod diff;
 mod embed;
 mod eval;
+mod label_studio;
 mod look;
 mod models;
 mod outcome;
@@ -16,6 +17,7 @@ mod plan;
 mod progress;
 mod refine;
 mod review;
+mod select;
 mod settings;
 mod signals;
 mod train;
@@ -85,8 +87,12 @@ enum Command {
     Why(look::Why),
     /// Judge rows of a run on a local page, and say what the verdicts come to.
     Review(review::Review),
+    /// Rows to judge as tasks of Label Studio, and its annotations as verdicts of the run.
+    LabelStudio(label_studio::LabelStudio),
     /// Two runs beside each other: rows that changed, win rates by indicator, objects gained and lost.
     Diff(diff::Diff),
+    /// A new run out of the rows of finished ones: by an expression, by verdicts, without opt-outs.
+    Select(select::Select),
     /// Write README.md (a Hugging Face data set card) and croissant.json into a run's folder.
     Card(card::Card),
     /// Embeddings of pictures and texts by an RWKV-CLIP checkpoint, as parquet.
@@ -168,7 +174,9 @@ impl Command {
             Command::Inspect(inspect) => inspect.run()?,
             Command::Why(why) => why.run()?,
             Command::Review(review) => return review.run(),
+            Command::LabelStudio(label_studio) => label_studio.run()?,
             Command::Diff(diff) => diff.run()?,
+            Command::Select(select) => select.run()?,
             Command::Card(card) => card.run()?,
             Command::Embed(embed) => embed.run()?,
             Command::Similarity(similarity) => similarity.run()?,

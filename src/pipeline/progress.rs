@@ -79,7 +79,8 @@ impl Progress {
             before: self.before.load(Relaxed),
             refined: self.refined.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
-            stages: Stage::ALL.iter().map(stage).collect(),
+            // The stations of a run: selecting comes when it is done.
+            stages: Stage::ALL.iter().filter(|at| **at != Stage::Select).map(stage).collect(),
         }
     }
 

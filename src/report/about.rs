@@ -96,9 +96,15 @@ fn network_hash(model: &Value) -> String {
 pub(super) fn funnel(markers: &[Marker]) -> Vec<report::Stage> {
     let mut entered: u64 = markers.iter().map(|marker| marker.rows_read).sum();
     let mut stages = Vec::new();
+    let mut all = markers.iter().flat_map(Marker::rejects_by_stage);
+    let is_selection = all.any(|(at, ..)| at == Stage::Select.as_str());
     for stage in Stage::ALL {
         let all = markers.iter().flat_map(Marker::rejects_by_stage);
         let rejected = all.filter(|(at, ..)| *at == stage.as_str()).map(|(_, _, rows)| rows).sum();
+        // A run is refined or selected: the stages of the other are none of it.
+        if (stage == Stage::Select) != is_selection {
+            continue;
+        }
         stages.push(report::Stage { name: stage.as_str().to_owned(), entered, rejected });
         entered = entered.saturating_sub(rejected);
     }

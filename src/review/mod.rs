@@ -1,6 +1,8 @@
 //! What people say about the rows of a run, and the local page where they say it.
 
 pub mod desk;
+pub mod label_studio;
+pub mod pictures;
 pub mod queue;
 pub mod rows;
 pub mod server;

@@ -108,13 +108,34 @@ impl Rows {
     /// # Errors
     /// When it cannot be read, or is not there any more.
     pub fn read(&self, place: usize) -> Result<Sample> {
-        let row = self.rows.get(place).context("there is no such row")?;
-        let marker = &self.markers[row.marker];
-        let mut samples = shard::refined_rows(&self.run, marker, &[row.place])?;
-        let sample = samples.pop().filter(|sample| row.is_of(sample));
-        sample.with_context(|| {
-            format!("{} has changed since it was opened; start the review again", marker.part.name)
-        })
+        self.read_all(&[place])?.pop().context("there is no such row")
+    }
+
+    /// The same of several, in their order. No place may come twice.
+    ///
+    /// # Errors
+    /// As [`read`](Rows::read).
+    pub fn read_all(&self, places: &[usize]) -> Result<Vec<Sample>> {
+        let rows: Option<Vec<&Row>> = places.iter().map(|&place| self.rows.get(place)).collect();
+        let rows = rows.context("there is no such row")?;
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&at| (rows[at].marker, rows[at].place));
+        let mut samples = vec![None; rows.len()];
+        for of_shard in order.chunk_by(|&a, &b| rows[a].marker == rows[b].marker) {
+            let marker = &self.markers[rows[of_shard[0]].marker];
+            let wanted: Vec<usize> = of_shard.iter().map(|&at| rows[at].place).collect();
+            for (&at, sample) in
+                of_shard.iter().zip(shard::refined_rows(&self.run, marker, &wanted)?)
+            {
+                let name = &marker.part.name;
+                ensure!(
+                    rows[at].is_of(&sample),
+                    "{name} has changed since it was opened; start again"
+                );
+                samples[at] = Some(sample);
+            }
+        }
+        samples.into_iter().collect::<Option<_>>().context("a shard has fewer rows than before")
     }
 }
 
@@ -166,12 +187,20 @@ fn rows_of(
     Ok(rows)
 }
 
-fn filter_over(run: &Path, text: &str) -> Result<Filter> {
+/// An expression over the columns of a run.
+///
+/// # Errors
+/// When it cannot be read or does not fit the columns.
+pub fn filter_over(run: &Path, text: &str) -> Result<Filter> {
     let source = shard::open_source(&[run.display().to_string()], &Default::default())?;
     Filter::parse(text)?.over(Names::default(), &source.plan().extra)
 }
 
-fn is_kept(sample: &Sample, filter: Option<&Filter>) -> Result<bool> {
+/// Whether an expression, where there is one, is true of a row.
+///
+/// # Errors
+/// When it cannot be evaluated.
+pub fn is_kept(sample: &Sample, filter: Option<&Filter>) -> Result<bool> {
     filter.map_or(Ok(true), |filter| filter.keeps(&as_item(sample)?))
 }
 

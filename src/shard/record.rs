@@ -59,9 +59,9 @@ pub struct Record {
     pub phash: u64,
     /// Model and hash of the captioner.
     pub synthetic_model: Option<String>,
-    /// `rules`, `local` or `remote`.
+    /// `rules`, `local` or `remote`; `human` where a person wrote the text.
     pub generated_writer: Option<String>,
-    /// Model and revision of the writer.
+    /// Model and revision of the writer; of a person, the name.
     pub generated_model: Option<String>,
     /// Hash of the prompt files, or of the grammar.
     pub generated_prompt: Option<String>,

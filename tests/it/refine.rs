@@ -54,7 +54,7 @@ pub(super) fn succeeded(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn failed(output: &Output, code: i32, words: &[&str]) {
+pub(super) fn failed(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     for word in words {
@@ -63,7 +63,7 @@ fn failed(output: &Output, code: i32, words: &[&str]) {
 }
 
 /// Hash of every data file that a marker vouches for, after checking that it is what it says.
-fn data_files(run: &Path) -> BTreeMap<String, String> {
+pub(super) fn data_files(run: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for marker in shard::all_finished(run).unwrap() {
         assert_eq!(marker.rows_read, marker.refined + marker.rejected);
@@ -85,7 +85,7 @@ fn total(run: &Path, of: fn(&Marker) -> u64) -> u64 {
     shard::all_finished(run).unwrap().iter().map(of).sum()
 }
 
-fn kill(child: &mut Child) {
+pub(super) fn kill(child: &mut Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

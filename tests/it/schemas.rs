@@ -17,8 +17,11 @@ use serde_json::Value;
 use serde_json::json;
 
 use recaption::ablate;
+use recaption::chat::Statement;
 use recaption::config::Config;
-use recaption::curate::reaudit::Audited;
+use recaption::curate::reaudit;
+use recaption::curate::select;
+use recaption::describe::prompt::Caption;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
 use recaption::review;
@@ -87,7 +90,10 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics.schema.json", schema_for!(Line)),
         ("ablation.schema.json", schema_for!(ablate::Table)),
         ("verdict.schema.json", schema_for!(review::Line)),
-        ("audit.schema.json", schema_for!(Audited)),
+        ("audit.schema.json", schema_for!(reaudit::Audited)),
+        ("caption.schema.json", schema_for!(Caption)),
+        ("bill.schema.json", schema_for!(Statement)),
+        ("selection.schema.json", schema_for!(select::Record)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
 }

@@ -51,6 +51,8 @@ pub(super) struct Facts {
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) texts: u64,
+    /// Texts that people wrote.
+    pub(super) by_people: u64,
     /// Of objects, attributes, numbers, names: words, words from nowhere, texts with such a word.
     pub(super) kinds: [[u64; 3]; 4],
     pub(super) kept: u64,
@@ -128,11 +130,10 @@ impl Facts {
 
 impl Counts {
     fn add(&mut self, sample: &Sample) {
-        if sample.generated.is_none() {
-            return;
-        }
+        let Some(generated) = &sample.generated else { return };
         let audit = &sample.audit;
         self.texts += 1;
+        self.by_people += u64::from(&*generated.writer == "human");
         let kinds = [
             (audit.objects, audit.objects_nowhere),
             (audit.attributes, audit.attributes_nowhere),

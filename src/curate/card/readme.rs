@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::curate::card::About;
 use crate::curate::card::facts::Facts;
 use crate::curate::card::features;
-use crate::review::Statistics;
 use crate::shard::Format;
 
 /// ISO 639-3 codes and the shorter ones that the Hub prefers.
@@ -155,7 +154,7 @@ fn body(facts: &Facts) -> String {
     );
     models(facts, &mut text);
     indicators(facts, &mut text);
-    review(facts.review.as_ref(), &mut text);
+    review(facts, &mut text);
     counts(
         "Licences",
         "What the source says of each picture; nobody checked it.",
@@ -204,6 +203,9 @@ fn indicators(facts: &Facts, text: &mut String) {
         &["mean score, 0 to 1".to_owned(), format!("{:.3}", summary.score.mean.unwrap_or(0.0))],
     );
     line(text, &["rows with a generated text".to_owned(), of(counts.texts, summary.rows)]);
+    if counts.by_people > 0 {
+        line(text, &["texts that people wrote".to_owned(), of(counts.by_people, counts.texts)]);
+    }
     for (name, [words, nowhere, texts]) in
         ["objects", "attributes", "numbers", "names"].iter().zip(counts.kinds)
     {
@@ -223,9 +225,13 @@ fn indicators(facts: &Facts, text: &mut String) {
     self::counts("Flags", "Rows by flag of the audit.", flags, text);
 }
 
-fn review(statistics: Option<&Statistics>, text: &mut String) {
-    let Some(statistics) = statistics else {
+fn review(facts: &Facts, text: &mut String) {
+    let Some(statistics) = &facts.review else {
         *text += "\n## Review\n\nNobody has judged rows of this data set yet.\n";
+        if let Some(heard @ 1..) = facts.run["counts"]["verdicts"].as_u64() {
+            *text +=
+                &format!("It was selected from another one by verdicts of people ({heard}).\n");
+        }
         return;
     };
     *text += &format!(

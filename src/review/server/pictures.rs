@@ -14,6 +14,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::review::pictures::raster;
 use crate::review::server::Review;
 use crate::review::server::answers::Refused;
 use crate::review::server::answers::blocking;
@@ -71,30 +72,4 @@ pub(super) async fn picture(
         ));
     };
     Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response())
-}
-
-/// The content type of what shards store.
-fn raster(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_raster_pictures_have_a_type() {
-        assert_eq!(raster(b"\xff\xd8\xff\xe0"), Some("image/jpeg"));
-        assert_eq!(raster(b"\x89PNG\r\n\x1a\n"), Some("image/png"));
-        assert_eq!(raster(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));
-        for other in [&b""[..], b"<svg onload=alert(1)>", b"<html>", b"GIF89a", b"RIFF\0\0\0\0WAVE"]
-        {
-            assert_eq!(raster(other), None);
-        }
-    }
 }

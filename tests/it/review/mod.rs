@@ -61,7 +61,7 @@ static RUN: LazyLock<TempDir> = LazyLock::new(|| {
 });
 
 /// A copy of the run, with a log of its own.
-fn run() -> TempDir {
+pub(crate) fn run() -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(RUN.path().join("run")).unwrap() {
         let path = entry.unwrap().path();
