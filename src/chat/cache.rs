@@ -169,7 +169,33 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::store::tests::filled;
+    use crate::chat::store::Key;
+    use crate::chat::store::Paid;
+    use crate::chat::writer::Chat;
+    use crate::chat::writer::Prompted;
+    use crate::chat::writer::Reply;
+
+    /// A store with so many answers of the models `a` and, all refused, `b`.
+    fn filled(path: &Path, answers: usize) -> Store {
+        let store = Store::open(path).unwrap();
+        for number in 0..answers {
+            let is_first = number % 2 == 0;
+            let reply = Reply {
+                text: "A cat.".to_owned(),
+                finish_reason: "stop".to_owned(),
+                tokens: Some(3),
+                prompt_tokens: Some(50),
+                cost: 0.5,
+                model: if is_first { "a".into() } else { "b".into() },
+            };
+            let chat = Chat { user: number.to_string(), ..Chat::default() };
+            let key = Key::of(&"m".into(), 0, &Prompted { chat, ..Prompted::default() });
+            let refused = (!is_first).then_some("empty");
+            let paid = Paid { run: "r", writer: "remote", attempt: 0, reply: &reply, refused };
+            store.put(&key, &paid).unwrap();
+        }
+        store
+    }
 
     #[test]
     fn models_are_counted_and_every_answer_is_exported_once() {

@@ -317,7 +317,7 @@ fn explain(path: &Path, error: rusqlite::Error) -> anyhow::Error {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::chat::writer::Chat;
     use crate::chat::writer::Picture;
@@ -345,21 +345,6 @@ pub(super) mod tests {
 
     fn paid<'a>(reply: &'a Reply, refused: Option<&'a str>) -> Paid<'a> {
         Paid { run: "r", writer: "remote", attempt: 0, reply, refused }
-    }
-
-    /// A store with so many answers of the models `a` and, all refused, `b`.
-    pub(crate) fn filled(path: &Path, answers: usize) -> Store {
-        let store = Store::open(path).unwrap();
-        store.run("BEGIN").unwrap();
-        for number in 0..answers {
-            let is_first = number % 2 == 0;
-            let reply =
-                Reply { model: Arc::from(if is_first { "a" } else { "b" }), ..said("A cat.") };
-            let refused = (!is_first).then_some("empty");
-            insert(&store.lock(), &key(&number.to_string()), &paid(&reply, refused)).unwrap();
-        }
-        store.run("COMMIT").unwrap();
-        store
     }
 
     #[test]

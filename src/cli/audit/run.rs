@@ -50,7 +50,7 @@ pub(super) fn audit(
         println!("{}", serde_json::to_string_pretty(&audited)?);
         return Ok(());
     }
-    println!("{}", figures(&findings));
+    println!("{}", figures(findings));
     println!("{}", lists(&findings.summary));
     println!("{}", drift(&findings.summary));
     println!("{}", worst(findings));

@@ -60,6 +60,7 @@ fn sample() -> Sample {
         generated: Some(generated),
         generated_refused: Some("too long".to_owned()),
         audit: Audit { score: 0.25, ..Audit::default() },
+        safety: None,
         fit: Some(Fit { raw: Some(0.5), synthetic: None, generated: Some(0.5), model: "m".into() }),
     }
 }
