@@ -26,6 +26,7 @@ use crate::perceive;
 use crate::pipeline;
 use crate::shard;
 use crate::source;
+use crate::vision;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub dedup: dedup::Config,
     /// Which models look at the pictures, and how.
     pub perceive: perceive::Config,
+    /// Which endpoint captions the pictures.
+    pub vision: vision::Config,
     /// Who writes, from which prompt, and what is accepted.
     pub describe: describe::Config,
     /// What counts how much when a text is judged.
@@ -61,7 +64,7 @@ pub struct Config {
 
 /// Settings that change how fast or how politely a run goes, but no column: they may differ when a
 /// run is continued. Model folders are compared by their hashes instead.
-const FREE: [&str; 48] = [
+const FREE: &[&str] = &[
     "run.workers",
     "quota",
     "alarms",
@@ -105,6 +108,20 @@ const FREE: [&str; 48] = [
     "describe.remote.give_up_after_s",
     "describe.remote.prompt_price",
     "describe.remote.completion_price",
+    "vision.prompts",
+    "vision.remote.base_url",
+    "vision.remote.api_key_env",
+    "vision.remote.endpoints",
+    "vision.remote.concurrency",
+    "vision.remote.max_concurrency",
+    "vision.remote.requests_per_minute",
+    "vision.remote.tokens_per_minute",
+    "vision.remote.timeout_s",
+    "vision.remote.retry",
+    "vision.remote.give_up_after",
+    "vision.remote.give_up_after_s",
+    "vision.remote.prompt_price",
+    "vision.remote.completion_price",
     "source.input_format",
     "clip.checkpoint",
     "clip.batch",
@@ -146,7 +163,7 @@ impl Config {
     /// Never in practice: every setting has a JSON form.
     pub fn identity(&self) -> Result<Value> {
         let mut json = serde_json::to_value(self)?;
-        folder::remove(&mut json, &FREE);
+        folder::remove(&mut json, FREE);
         Ok(json)
     }
 

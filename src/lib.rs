@@ -40,3 +40,4 @@ pub mod shard;
 pub mod source;
 pub mod text;
 pub mod train;
+pub mod vision;

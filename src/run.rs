@@ -33,6 +33,7 @@ use crate::shard::Marker;
 use crate::source::Mapping;
 use crate::source::Plan;
 use crate::source::Source;
+use crate::vision::Captioner;
 
 /// The folder of a run.
 pub struct RunFolder {
@@ -131,8 +132,9 @@ impl RunFolder {
         models: &Models,
         describer: &Describer,
         judge: Option<&Judge>,
+        captioner: Option<&Captioner>,
     ) -> Result<()> {
-        let identity = identity(inputs, config, models, describer, judge)?;
+        let identity = identity(inputs, config, models, describer, judge, captioner)?;
         if self.is_same(&identity)? {
             return Ok(());
         }
@@ -220,6 +222,7 @@ pub fn identity(
     models: &Models,
     describer: &Describer,
     judge: Option<&Judge>,
+    captioner: Option<&Captioner>,
 ) -> Result<Value> {
     let labels: Vec<&str> = models.folders().map(|folder| &*folder.label).collect();
     Ok(json!({
@@ -229,6 +232,7 @@ pub fn identity(
         "models": labels,
         "writer": describer.provenance(),
         "clip": judge.map(|judge| judge.label().to_string()),
+        "vision": captioner.map(Captioner::provenance),
     }))
 }
 

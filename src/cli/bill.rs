@@ -7,23 +7,22 @@ use anyhow::Result;
 use crate::chat::Spent;
 use crate::chat::Statement;
 use crate::chat::Usage;
-use crate::describe::Describer;
 use crate::folder;
 
 /// The name of the file in a run's folder.
 const BILL: &str = "bill.json";
 
 /// Writes the file, and says it; nothing where no endpoint was asked.
-pub(super) fn write(run: &Path, describer: &Describer, is_said: bool) -> Result<()> {
-    let (endpoints, spent) = (describer.usage(), describer.spent().unwrap_or_default());
+pub(super) fn write(run: &Path, statement: &Statement, is_said: bool) -> Result<()> {
+    let Statement { spent, endpoints } = statement;
     if endpoints.is_empty() {
         return Ok(());
     }
     if is_said {
         endpoints.iter().for_each(|usage| eprintln!("{}", endpoint(usage)));
-        eprintln!("bill: {}", words(&spent));
+        eprintln!("bill: {}", words(spent));
     }
-    folder::write(&run.join(BILL), &Statement { spent, endpoints })
+    folder::write(&run.join(BILL), statement)
 }
 
 /// "1,203 answers, 1.2 M tokens, 0.42 spent".

@@ -82,13 +82,13 @@ impl Plan {
         if outcome != Outcome::Done {
             return Ok(outcome);
         }
-        let used = opened.describer.used();
+        let used = opened.used();
         let sum = |(total, squares)| Sum { total, squares };
         pilot.answers = used.answers;
         pilot.prompt_tokens = sum(used.prompt_tokens);
         pilot.completion_tokens = sum(used.completion_tokens);
         pilot.cost = sum(used.cost);
-        bill::write(&folder.path, &opened.describer, !self.refine.json)?;
+        bill::write(&folder.path, &opened.statement(), !self.refine.json)?;
         self.say(&pilot.forecast());
         Ok(outcome)
     }
@@ -147,9 +147,18 @@ pub(super) fn dry_run(refine: &Refine, folder: &RunFolder, config: Config) -> Re
     let models = Models::open(&config.perceive)?;
     // A store in memory: asking what would be done must not create a file.
     let purchases = Purchases::open(Path::new(":memory:"), "", Budget::default())?;
-    let describer = Describer::open(&config.describe, Some(Arc::new(purchases)))?;
+    let purchases = Arc::new(purchases);
+    let captioner = super::refine::captioner(&config, Some(&purchases))?;
+    let describer = Describer::open(&config.describe, Some(purchases))?;
     let judge = super::refine::judge(&config)?;
-    let identity = run::identity(&refine.input, &config, &models, &describer, judge.as_ref())?;
+    let identity = run::identity(
+        &refine.input,
+        &config,
+        &models,
+        &describer,
+        judge.as_ref(),
+        captioner.as_ref(),
+    )?;
     folder.is_same(&identity)?;
     let work = folder.work(&source, &config, refine.retry_rejects)?;
     let plan = source.plan();

@@ -14,6 +14,8 @@ use serde_json::json;
 
 use crate::chat::Budget;
 use crate::chat::Purchases;
+use crate::chat::Statement;
+use crate::chat::Used;
 use crate::cli::bill;
 use crate::cli::look;
 use crate::cli::outcome::Outcome;
@@ -43,6 +45,7 @@ use crate::run::RunFolder;
 use crate::run::Work;
 use crate::shard::Marker;
 use crate::source::Source;
+use crate::vision::Captioner;
 
 #[derive(Args)]
 pub(super) struct Refine {
@@ -78,6 +81,23 @@ pub(super) struct Opened {
     models: Models,
     pub(super) describer: Arc<Describer>,
     judge: Option<Judge>,
+    captioner: Option<Arc<Captioner>>,
+    purchases: Option<Arc<Purchases>>,
+}
+
+impl Opened {
+    /// What was spent, and how each endpoint was used.
+    pub(super) fn statement(&self) -> Statement {
+        let spent = self.purchases.as_ref().map(|payer| payer.bill().spent()).unwrap_or_default();
+        let mut endpoints = self.describer.usage();
+        endpoints.extend(self.captioner.iter().flat_map(|captioner| captioner.usage()));
+        Statement { spent, endpoints }
+    }
+
+    /// The answers that were used, of all who were asked.
+    pub(super) fn used(&self) -> Used {
+        self.purchases.as_ref().map(|payer| payer.used()).unwrap_or_default()
+    }
 }
 
 /// What the pipeline is to do.
@@ -123,8 +143,9 @@ impl Refine {
         }
         let _lock = folder.lock()?;
         let opened = self.open(&folder, config)?;
-        let Opened { config, source, models, describer, judge } = &opened;
-        folder.claim(&self.input, config, source, models, describer, judge.as_ref())?;
+        let Opened { config, source, models, describer, judge, captioner, .. } = &opened;
+        let (judge, captioner) = (judge.as_ref(), captioner.as_deref());
+        folder.claim(&self.input, config, source, models, describer, judge, captioner)?;
         let work = folder.work(source, config, self.retry_rejects)?;
         self.announce(&work, source);
         let outcome = self.refine(&opened, &work)?;
@@ -136,9 +157,10 @@ impl Refine {
         let source = folder.source(&self.input, &config)?;
         let models = Models::open(&config.perceive)?;
         let purchases = open_purchases(&folder.path, &config)?;
-        let describer = Arc::new(Describer::open(&config.describe, purchases)?);
+        let captioner = captioner(&config, purchases.as_ref())?.map(Arc::new);
+        let describer = Arc::new(Describer::open(&config.describe, purchases.clone())?);
         let judge = judge(&config)?;
-        Ok(Opened { config, source, models, describer, judge })
+        Ok(Opened { config, source, models, describer, judge, captioner, purchases })
     }
 
     fn refine(&self, opened: &Opened, work: &Work) -> Result<Outcome> {
@@ -148,7 +170,7 @@ impl Refine {
         let job =
             Job { to: &self.output, todo: &work.todo, rows: work.rows, before: before - again };
         let outcome = self.pipe(opened, &job, &mut |_| {});
-        bill::write(&self.output, &opened.describer, !self.json)?;
+        bill::write(&self.output, &opened.statement(), !self.json)?;
         outcome
     }
 
@@ -159,7 +181,7 @@ impl Refine {
         job: &Job<'_>,
         finished: &mut dyn FnMut(&Marker),
     ) -> Result<Outcome> {
-        let Opened { config, source, models, describer, judge } = opened;
+        let Opened { config, source, models, describer, judge, captioner, .. } = opened;
         if job.todo.is_empty() {
             return Ok(Outcome::Done);
         }
@@ -170,16 +192,18 @@ impl Refine {
             .build()
             .context("cannot start the threads of the network")?;
         let stop = Stop::default();
-        let (asked, writer) = (stop.clone(), Arc::clone(describer));
+        let (asked, writer, viewer) = (stop.clone(), Arc::clone(describer), captioner.clone());
         let signal = signals::listen(
             network.handle(),
             "what is under way is finished and kept where it can be",
             move || {
                 asked.stop();
                 writer.halt();
+                viewer.iter().for_each(|viewer| viewer.halt());
             },
         )?;
-        self.greet(describer);
+        self.greet("writer", describer.probe());
+        captioner.iter().for_each(|captioner| self.greet("captioner", captioner.probe()));
         let fetcher = source.plan().has_urls().then(|| Fetcher::new(&config.fetch)).transpose()?;
         let stages = Stages {
             source,
@@ -189,6 +213,7 @@ impl Refine {
             dedup: &config.dedup,
             perceivers,
             batch: config.perceive.batch,
+            captioner: captioner.as_deref(),
             describer,
             audit: &config.audit,
             judge: judge.as_ref(),
@@ -197,8 +222,8 @@ impl Refine {
             alarms: &config.alarms,
         };
         let progress = Arc::new(Progress::default());
-        let payer = Arc::clone(describer);
-        let spent = Box::new(move || payer.spent());
+        let payer = opened.purchases.clone();
+        let spent = Box::new(move || payer.as_ref().map(|payer| payer.bill().spent()));
         let display = Display::start(Style::of(self.json), progress.clone(), job.rows, spent);
         progress.begin(job.rows, job.before);
         let end = pipeline::run(job.to, stages, job.todo, &progress, &stop, &mut |marker| {
@@ -244,13 +269,13 @@ impl Refine {
         }
     }
 
-    /// Who writes, before an hour of looking is spent on it. Nothing ends here: what was answered before
-    /// may be all that is needed.
-    fn greet(&self, describer: &Describer) {
-        match describer.probe() {
-            Ok(line) if !self.json => eprintln!("writer: {line}"),
+    /// Who will be asked, before an hour of looking is spent on it. Nothing ends here: what was answered
+    /// before may be all that is needed.
+    fn greet(&self, who: &str, found: Result<String>) {
+        match found {
+            Ok(line) if !self.json => eprintln!("{who}: {line}"),
             Ok(_) => {}
-            Err(error) => tracing::warn!("the writer is not ready: {error:#}"),
+            Err(error) => tracing::warn!("the {who} is not ready: {error:#}"),
         }
     }
 
@@ -275,7 +300,7 @@ impl Refine {
 /// The memory of what was bought, in the run's folder or where the configuration says; nothing where the
 /// rules write.
 fn open_purchases(run: &Path, config: &Config) -> Result<Option<Arc<Purchases>>> {
-    if config.describe.writer == WriterKind::Rules {
+    if config.describe.writer == WriterKind::Rules && !config.vision.is_on() {
         return Ok(None);
     }
     let own = run.join("requests.sqlite");
@@ -284,6 +309,15 @@ fn open_purchases(run: &Path, config: &Config) -> Result<Option<Arc<Purchases>>>
     let budget = Budget { cost: config.describe.budget, tokens: config.describe.token_budget };
     let purchases = Purchases::open(requests, &name.display().to_string(), budget)?;
     Ok(Some(Arc::new(purchases)))
+}
+
+/// Who captions from afar, where an endpoint is named.
+pub(super) fn captioner(
+    config: &Config,
+    purchases: Option<&Arc<Purchases>>,
+) -> Result<Option<Captioner>> {
+    let on = purchases.filter(|_| config.vision.is_on());
+    on.map(|payer| Captioner::open(&config.vision, Arc::clone(payer))).transpose()
 }
 
 /// Who says how well texts fit, where a checkpoint is named.

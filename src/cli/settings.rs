@@ -45,6 +45,12 @@ pub(super) struct Settings {
     /// For --writer remote: everything before /chat/completions.
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
+    /// Endpoint with a vision model that captions the pictures: everything before /chat/completions.
+    #[arg(long, value_name = "URL")]
+    captioner_url: Option<String>,
+    /// The vision model, as that endpoint names it.
+    #[arg(long, value_name = "NAME", requires = "captioner_url")]
+    captioner_llm: Option<String>,
     /// Stop, with everything kept, before more money than this is spent on the writer's answers, in the
     /// currency of the configured prices.
     #[arg(long, value_name = "MONEY")]
@@ -139,6 +145,12 @@ impl Settings {
             (WriterKind::Remote, Some(name)) => config.describe.remote.model = name,
             (WriterKind::Local, Some(name)) => config.describe.local.model = Some(name.into()),
             _ => {}
+        }
+        if let Some(url) = self.captioner_url {
+            config.vision.remote.base_url = url;
+        }
+        if let Some(name) = self.captioner_llm {
+            config.vision.remote.model = name;
         }
         config.describe.budget = self.budget.unwrap_or(config.describe.budget);
         config.describe.token_budget = self.max_tokens.unwrap_or(config.describe.token_budget);

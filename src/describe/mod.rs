@@ -33,9 +33,7 @@ use crate::chat::Appetite;
 use crate::chat::Purchases;
 use crate::chat::Remote;
 use crate::chat::RemoteConfig;
-use crate::chat::Spent;
 use crate::chat::Usage;
-use crate::chat::Used;
 use crate::chat::Writer;
 use crate::describe::asker::Asker;
 use crate::describe::prompt::Prompt;
@@ -210,16 +208,6 @@ impl Describer {
         // The grammar takes microseconds; one thread feeds any number of others.
         const RULES: Appetite = Appetite { threads: 1, batch: 64 };
         self.asker.as_ref().map_or(RULES, |asker| asker.writer.appetite())
-    }
-
-    /// What this run has spent so far, all sessions together; nothing where no model is asked.
-    pub fn spent(&self) -> Option<Spent> {
-        self.asker.as_ref().map(|asker| asker.purchases.bill().spent())
-    }
-
-    /// The answers that were used since this was opened, bought now or before.
-    pub fn used(&self) -> Used {
-        self.asker.as_ref().map(|asker| asker.purchases.used()).unwrap_or_default()
     }
 
     /// How each endpoint was used.

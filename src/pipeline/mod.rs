@@ -28,6 +28,7 @@ use tokio::runtime::Handle;
 
 use crate::audit;
 use crate::audit::alarms;
+use crate::chat::Appetite;
 use crate::clip::Judge;
 use crate::decode::Limits;
 use crate::decode::Store;
@@ -47,10 +48,12 @@ use crate::pipeline::stages::Decoder;
 use crate::pipeline::stages::Seen;
 use crate::pipeline::writing::Sink;
 use crate::sample::Item;
+use crate::sample::Sample;
 use crate::sample::Stage;
 use crate::shard;
 use crate::shard::Marker;
 use crate::source::Source;
+use crate::vision::Captioner;
 
 pub use progress::Progress;
 pub use progress::Snapshot;
@@ -97,6 +100,8 @@ pub struct Stages<'a> {
     pub perceivers: Vec<Perceiver>,
     /// Pictures shown to the models together.
     pub batch: usize,
+    /// Who captions from afar, over what the models in this process say.
+    pub captioner: Option<&'a Captioner>,
     /// Who writes.
     pub describer: &'a Describer,
     /// How texts are judged.
@@ -167,7 +172,20 @@ pub fn run(
         let perceived = ordered::map(scope, batches, perceivers, workers * 2, |models, batch| {
             progress.during(Stage::Perceive, batch.len(), || stages::perceive(models, batch))
         });
-        let batches = Batches::new(perceived.flatten(), appetite.batch);
+        let seen: Box<dyn Iterator<Item = Flow<Sample>> + Send> = match stages.captioner {
+            None => Box::new(perceived.flatten()),
+            Some(captioner) => {
+                let Appetite { threads, batch } = captioner.appetite();
+                let batches = Batches::new(perceived.flatten(), batch);
+                let callers = vec![(); threads];
+                let captioned = ordered::map(scope, batches, callers, threads * 2, |(), batch| {
+                    let rows = batch.len();
+                    progress.during(Stage::Perceive, rows, || stages::caption(captioner, batch))
+                });
+                Box::new(captioned.flatten())
+            }
+        };
+        let batches = Batches::new(seen, appetite.batch);
         let writers = vec![(); appetite.threads];
         let described = ordered::map(scope, batches, writers, appetite.threads * 2, |(), batch| {
             let rows = batch.len();

@@ -25,6 +25,8 @@ use crate::sample::Reason;
 use crate::sample::Reject;
 use crate::sample::Sample;
 use crate::sample::Stage;
+use crate::sample::StoredImage;
+use crate::vision::Captioner;
 
 /// A row between decoding and the models: what will be stored, and what they are to see.
 pub(super) struct Seen {
@@ -141,6 +143,22 @@ pub(super) fn perceive(perceiver: &mut Perceiver, batch: Vec<Flow<Seen>>) -> Vec
         )))),
     };
     kept.into_iter().map(|flow| flow.map(|row| row.and_then(&mut finish))).collect()
+}
+
+/// Shows the pictures of a batch to an endpoint.
+pub(super) fn caption(captioner: &Captioner, mut batch: Vec<Flow<Sample>>) -> Vec<Flow<Sample>> {
+    let mut samples: Vec<&mut Sample> =
+        batch.iter_mut().filter_map(|flow| flow.as_mut().ok()?.state.as_mut().ok()).collect();
+    let pictures: Vec<&StoredImage> = samples.iter().map(|sample| &sample.image).collect();
+    let captions = match captioner.caption(&pictures) {
+        Ok(captions) => captions,
+        Err(error) => return vec![Err(error)],
+    };
+    for (sample, caption) in samples.iter_mut().zip(captions) {
+        // Without one, what a captioner in this process said is better than nothing.
+        sample.synthetic = caption.or(sample.synthetic.take());
+    }
+    batch
 }
 
 /// Writes the texts of a batch and judges them.
