@@ -457,8 +457,6 @@ fn what_was_selected_is_a_run_like_any_other() {
     let audit = json(&["audit", "--json"]);
     assert_eq!(audit["summary"]["rows"], json!(new.len()), "{audit}");
     succeeded(&recaption(&["inspect"], &[&run]));
-    Log::open(&run).unwrap().append(&[line(&new[0], "eve", Verdict::Ok, None)]).unwrap();
-    assert_eq!(json(&["review", "--stats", "--json"])["rows"], json!(1));
     succeeded(&recaption(&["card"], &[&run]));
     let card = fs::read_to_string(run.join("README.md")).unwrap();
     assert!(card.contains(&format!("num_examples: {}", new.len())), "{card}");
@@ -469,6 +467,8 @@ fn what_was_selected_is_a_run_like_any_other() {
     ] {
         assert!(card.contains(words), "{words}: {card}");
     }
+    Log::open(&run).unwrap().append(&[line(&new[0], "eve", Verdict::Ok, None)]).unwrap();
+    assert_eq!(json(&["review", "--stats", "--json"])["rows"], json!(1));
     assert_eq!(trainable(&run, None), new.len() as u64);
     assert_eq!(trainable(&run, Some("generated_writer == 'human'")), 1);
 
