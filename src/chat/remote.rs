@@ -51,8 +51,8 @@ const CHARS_PER_TOKEN: usize = 3;
 /// Tokens of a picture of 512 pixels, more than most models make of it.
 const PICTURE_TOKENS: usize = 1_000;
 
-/// Callers at once: enough that the slowest row of one keeps no place empty.
-const CALLERS: usize = 8;
+/// Callers at once: each is a thread that mostly waits.
+const MOST_CALLERS: usize = 64;
 
 /// Failed attempts, in multiples of those that one row gets, before time without a success counts: the
 /// failures are of several rows then.
@@ -159,10 +159,10 @@ impl Writer for Remote {
 
     fn appetite(&self) -> Appetite {
         // Together four times what can be in flight: rows leave in order, and behind a slow one others
-        // must be there to be asked about.
-        const AT_ONCE: usize = 256;
-        let batch = (self.shared.pool.most() * 4 / CALLERS).clamp(4, AT_ONCE);
-        Appetite { threads: CALLERS, batch }
+        // must be there to be asked about. In batches that are small, because a batch leaves as a whole.
+        let most = self.shared.pool.most();
+        let batch = (most / 8).clamp(4, 64);
+        Appetite { threads: (most * 4).div_ceil(batch).min(MOST_CALLERS), batch }
     }
 
     /// Probes all endpoints; an error only when none can be asked.

@@ -233,7 +233,7 @@ static ABOUT_SOURCES: LazyLock<Regex> = LazyLock::new(|| {
 fn form_flaw(line: &str, sources: &Sources, fence: &str) -> Option<Flaw> {
     let found = [
         (REFUSAL.is_match(line), Flaw::Refusal),
-        (line.contains(fence) || TEMPLATE.is_match(line), Flaw::LeakedTemplate),
+        (leaks(line, fence), Flaw::LeakedTemplate),
         (leaks_a_score(line, sources), Flaw::LeakedScores),
         (text::title::names_a_file(line), Flaw::FileName),
         (MARKUP.is_match(line), Flaw::Markup),
@@ -242,6 +242,11 @@ fn form_flaw(line: &str, sources: &Sources, fence: &str) -> Option<Flaw> {
         (repeats(line), Flaw::Repetition),
     ];
     found.into_iter().find_map(|(is, flaw)| is.then_some(flaw))
+}
+
+/// Where nothing was fenced in, there is no fence to leak.
+fn leaks(line: &str, fence: &str) -> bool {
+    (!fence.is_empty() && line.contains(fence)) || TEMPLATE.is_match(line)
 }
 
 /// A decimal fraction that the raw text does not have: "0.75 l bottle" may be copied.

@@ -16,10 +16,12 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use base64::Engine;
 use image::RgbImage;
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use recaption::chat::Appetite;
 use recaption::chat::Bill;
 use recaption::chat::Budget;
 use recaption::chat::BudgetSpent;
@@ -172,9 +174,9 @@ fn a_server_gets_as_many_at_once_as_it_says_or_as_helps() {
         act
     });
     let remote = open(&config(&[&server]));
-    assert_eq!(remote.appetite().batch, 256);
+    assert_eq!(remote.appetite(), Appetite { threads: 32, batch: 64 });
     assert!(remote.probe().unwrap().contains("has mock, 3 slots"));
-    assert_eq!(remote.appetite().batch, 4);
+    assert_eq!(remote.appetite(), Appetite { threads: 3, batch: 4 });
     assert_eq!(answered(&remote, 60), 60);
     assert_eq!(most.load(Ordering::SeqCst), 3);
 
@@ -264,9 +266,9 @@ const KILLS: usize = 50;
 const AT_ONCE: usize = 4;
 
 /// Small pictures, each with a text of its own.
-fn dataset(folder: &Path) {
+fn dataset(folder: &Path, rows: usize) {
     let mut lines = String::new();
-    for row in 0..ROWS {
+    for row in 0..rows {
         let picture = RgbImage::from_fn(40, 40, |x, y| {
             let mix = |n: u32| ((x * n + y * (n + 3) + row as u32 * 7919) % 251) as u8;
             image::Rgb([mix(3), mix(7), (row % 251) as u8])
@@ -279,9 +281,9 @@ fn dataset(folder: &Path) {
     fs::write(folder.join("metadata.jsonl"), lines).unwrap();
 }
 
-fn refine(data: &Path, run: &Path, base_url: &str) -> Command {
+fn refine(verb: &str, data: &Path, run: &Path, base_url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recaption"));
-    command.arg("refine").arg(data).arg("-o").arg(run);
+    command.arg(verb).arg(data).arg("-o").arg(run);
     command.args(["--writer", "remote", "--llm", "mock", "--base-url", base_url]);
     command.args(["--rows-per-shard", "100", "--set", "dedup.near=false"]);
     command.args(["--set", &format!("describe.remote.concurrency={AT_ONCE}")]);
@@ -296,7 +298,7 @@ fn fifty_kills_cost_no_more_than_what_was_in_flight() {
     let dir = tempfile::tempdir().unwrap();
     let (data, run) = (dir.path().join("data"), dir.path().join("run"));
     fs::create_dir(&data).unwrap();
-    dataset(&data);
+    dataset(&data, ROWS);
     let (sender, arrivals) = mpsc::channel();
     let sender = Mutex::new(sender);
     let server = Server::start(move |number, body| {
@@ -308,7 +310,7 @@ fn fifty_kills_cost_no_more_than_what_was_in_flight() {
     let mut moments = StdRng::seed_from_u64(50);
     let mut kills = 0;
     while kills < KILLS {
-        let mut child = refine(&data, &run, &server.base_url).spawn().unwrap();
+        let mut child = refine("refine", &data, &run, &server.base_url).spawn().unwrap();
         for _ in 0..moments.random_range(1..=20) {
             arrivals.recv_timeout(Duration::from_secs(60)).unwrap();
         }
@@ -318,7 +320,7 @@ fn fifty_kills_cost_no_more_than_what_was_in_flight() {
         kills += 1;
         while arrivals.try_recv().is_ok() {}
     }
-    succeeded(&refine(&data, &run, &server.base_url).output().unwrap());
+    succeeded(&refine("refine", &data, &run, &server.base_url).output().unwrap());
     let samples = samples(&run);
     assert_eq!(samples.len(), ROWS);
     let remote =
@@ -332,6 +334,100 @@ fn fifty_kills_cost_no_more_than_what_was_in_flight() {
     let again = asked.len() - ROWS;
     assert!(again <= KILLS * AT_ONCE, "{again} requests were sent again");
     assert!(again > 0, "no kill met a request in flight: the test shows nothing");
+}
+
+/// A picture of the demo is captioned by an endpoint: it gets a JPEG made here, within the request, and what
+/// it says is the synthetic text. Another run with the same memory pays nothing.
+#[test]
+fn an_endpoint_captions_pictures_and_is_paid_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(|number, _| match number {
+        usize::MAX => status(404, "", "no list"),
+        // Not every answer is one.
+        3 => completion("I'm sorry, I cannot see the picture."),
+        _ => completion("A drawing with some lines."),
+    });
+    let requests = dir.path().join("answers.sqlite");
+    let refine = |run: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recaption"));
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo");
+        command.arg("refine").arg(demo).arg("-o").arg(run).args(["--limit", "20"]);
+        command.args(["--captioner-url", &server.base_url, "--captioner-llm", "eyes"]);
+        command.arg("--set").arg(format!("describe.requests={}", requests.display()));
+        command.args(["--set", "alarms.action=warn"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    succeeded(&refine(&one).output().unwrap());
+    let captions: Vec<_> = samples(&one).into_iter().map(|sample| sample.synthetic).collect();
+    assert_eq!(captions.iter().filter(|caption| caption.is_none()).count(), 1);
+    for caption in captions.iter().flatten() {
+        assert_eq!(caption.text, "A drawing with some lines.");
+        assert!(caption.model.starts_with("mock-1@"), "{}", caption.model);
+    }
+    let paid = server.count();
+    assert_eq!(paid, captions.len());
+    for body in server.asked.lock().unwrap().iter() {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let parts = body["messages"][1]["content"].as_array().unwrap();
+        let url = parts[0]["image_url"]["url"].as_str().unwrap();
+        let data = url.strip_prefix("data:image/jpeg;base64,").expect("no address is sent");
+        let jpeg = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
+        let picture = image::load_from_memory(&jpeg).unwrap();
+        assert!(picture.width().max(picture.height()) <= 448);
+    }
+    let bill: serde_json::Value =
+        serde_json::from_slice(&fs::read(one.join("bill.json")).unwrap()).unwrap();
+    assert_eq!(bill["spent"]["requests"], json!(paid));
+    succeeded(&refine(&two).output().unwrap());
+    assert_eq!(server.count(), paid);
+    let again: Vec<_> = samples(&two).into_iter().map(|sample| sample.synthetic).collect();
+    assert_eq!(again, captions);
+}
+
+/// What a pilot says, on the data of the kills.
+#[test]
+fn a_pilot_says_what_all_would_cost_and_its_answers_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, run) = (dir.path().join("data"), dir.path().join("run"));
+    fs::create_dir(&data).unwrap();
+    dataset(&data, 60);
+    let server = Server::start(|number, body| match number {
+        usize::MAX => status(404, "", "no list"),
+        _ => completion(&format!("A statue of a rider on a horse, {}.", words(body))),
+    });
+    let with = |verb: &str, more: &[&str]| {
+        let mut command = refine(verb, &data, &run, &server.base_url);
+        command.args(["--set", "describe.remote.prompt_price=10000"]).args(more);
+        command
+    };
+    let said = succeeded(&with("plan", &["--pilot", "30", "--json"]).output().unwrap());
+    let line = said.lines().find(|line| line.contains("forecast")).unwrap();
+    let forecast: serde_json::Value = serde_json::from_str(line).unwrap();
+    let of = |name: &str, field: &str| forecast["forecast"][name][field].as_f64().unwrap();
+    assert_eq!((of("refined", "pilot"), of("refined", "all")), (30.0, 60.0));
+    assert_eq!((of("prompt_tokens", "pilot"), of("prompt_tokens", "all")), (3_000.0, 6_000.0));
+    // 100 tokens a row at 10,000 a million.
+    assert_eq!((of("cost", "all"), of("cost", "low"), of("cost", "high")), (60.0, 60.0, 60.0));
+    assert!(!run.join("part-00000.json").exists());
+    assert_eq!(server.count(), 30);
+    let table = succeeded(&with("plan", &["--pilot", "30"]).output().unwrap());
+    assert!(table.contains("pilot of 30 rows") && table.contains("60.00"), "{table}");
+    assert_eq!(server.count(), 30, "the same rows are drawn, and their answers are there");
+    succeeded(&with("refine", &[]).output().unwrap());
+    assert_eq!((server.count(), samples(&run).len()), (60, 60));
+
+    // And a budget that was spent before the run began.
+    let other = dir.path().join("other");
+    let mut poor = refine("refine", &data, &other, &server.base_url);
+    poor.args(["--set", "describe.remote.prompt_price=10000", "--budget", "10.5"]);
+    let end = poor.output().unwrap();
+    let said = String::from_utf8_lossy(&end.stderr);
+    assert_eq!(end.status.code(), Some(4), "{said}");
+    assert!(said.contains("budget of 10.50") && said.contains("--budget"), "{said}");
+    let spent = server.count() - 60;
+    assert!((1..=10).contains(&spent), "{spent}");
 }
 
 /// Something that differs from row to row, so that no alarm of repeated texts is raised.

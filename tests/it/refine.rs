@@ -270,6 +270,7 @@ fn a_signal_stops_the_run_and_the_same_command_continues() {
         let mut command = recaption(&["refine", "--writer", "remote", "--llm", "test"]);
         command.arg(root().join("demo")).arg("-o").arg(&run).args(["--rows-per-shard", rows]);
         command.args(["--base-url", &server.base_url, "--set", "describe.remote.concurrency=2"]);
+        command.args(["--set", "describe.remote.max_concurrency=2"]);
         command
     };
     let child = command("8").spawn().unwrap();
