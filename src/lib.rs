@@ -25,6 +25,7 @@ pub mod fetch;
 pub mod filter;
 pub mod folder;
 pub mod forecast;
+pub mod instruct;
 pub mod lexicon;
 pub mod model;
 pub mod models;

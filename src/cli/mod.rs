@@ -9,6 +9,7 @@ mod compare;
 mod diff;
 mod embed;
 mod eval;
+mod instruct;
 mod label_studio;
 mod look;
 mod models;
@@ -109,6 +110,8 @@ enum Command {
     Eval(Box<eval::Eval>),
     /// Results of `eval` beside each other, with the differences that are more than chance.
     Compare(compare::Compare),
+    /// Files to tune a small writer with: a strong model answers for rows with many tags.
+    Instruct(Box<instruct::Instruct>),
     /// Answers of language models that were paid for: count, clean, export.
     #[command(subcommand)]
     Cache(cache::Cache),
@@ -184,6 +187,7 @@ impl Command {
             Command::Ablate(ablate) => return ablate.run(),
             Command::Eval(eval) => return eval.run(),
             Command::Compare(compare) => compare.run()?,
+            Command::Instruct(instruct) => instruct.run()?,
             Command::Cache(cache) => cache.run()?,
             Command::Models(command) => return command.run(),
         }

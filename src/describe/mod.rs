@@ -30,6 +30,7 @@ pub use crate::describe::sources::Limits;
 pub use crate::describe::sources::Sources;
 
 use crate::chat::Appetite;
+use crate::chat::Chat;
 use crate::chat::Purchases;
 use crate::chat::Remote;
 use crate::chat::RemoteConfig;
@@ -208,6 +209,15 @@ impl Describer {
         // The grammar takes microseconds; one thread feeds any number of others.
         const RULES: Appetite = Appetite { threads: 1, batch: 64 };
         self.asker.as_ref().map_or(RULES, |asker| asker.writer.appetite())
+    }
+
+    /// What a writer would be told of a row.
+    ///
+    /// # Errors
+    /// When there is no writer with a prompt, or it cannot be rendered.
+    pub fn chat(&self, request: &Request<'_>) -> Result<Chat> {
+        let asker = self.asker.as_ref().context("the rules write without a prompt")?;
+        Ok(asker.prompt.render(&Sources::new(request, &self.config.sources))?.chat)
     }
 
     /// How each endpoint was used.

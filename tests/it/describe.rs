@@ -195,7 +195,7 @@ fn writer(answer: &Answer) -> &str {
     answer.generated.as_ref().map_or("", |generated| &generated.writer)
 }
 
-fn last_message(body: &str) -> String {
+pub(crate) fn last_message(body: &str) -> String {
     let body: Value = serde_json::from_str(body).unwrap();
     let messages = body["messages"].as_array().unwrap();
     messages.last().unwrap()["content"].as_str().unwrap().to_owned()

@@ -10,6 +10,7 @@ mod describe;
 mod eval;
 mod eval_suite;
 mod fetch;
+mod instruct;
 mod label_studio;
 mod local;
 mod messy;

@@ -24,6 +24,7 @@ use recaption::curate::select;
 use recaption::describe::prompt::Caption;
 use recaption::eval::result::Score;
 use recaption::eval::suite::Suite;
+use recaption::instruct;
 use recaption::review;
 use recaption::run::RunRecord;
 use recaption::sample::Audit;
@@ -93,6 +94,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("audit.schema.json", schema_for!(reaudit::Audited)),
         ("caption.schema.json", schema_for!(Caption)),
         ("bill.schema.json", schema_for!(Statement)),
+        ("instruct.schema.json", schema_for!(instruct::Record)),
         ("selection.schema.json", schema_for!(select::Record)),
     ];
     schemas.into_iter().map(|(name, schema)| (name, schema.to_value())).collect()
