@@ -23,6 +23,7 @@ use crate::sample::Origin;
 use crate::sample::WordOrigin;
 use crate::text::injection;
 use crate::text::language;
+use crate::text::pattern;
 use crate::text::pii;
 use crate::text::title;
 use crate::text::words::is_stop_word;
@@ -121,6 +122,7 @@ pub(super) fn flags(
     sources: &Sources,
     words: &[WordOrigin],
     contradictions: &[Contradiction],
+    language: Option<&str>,
 ) -> Vec<Raised> {
     let raw = texts.raw.unwrap_or_default();
     let found = pii::find(text);
@@ -148,7 +150,7 @@ pub(super) fn flags(
         (Flag::Url, pii::find_urls(text).first().map(|found| text[found.range.clone()].to_owned())),
         (Flag::Profanity, profanity::find(text)),
         (Flag::NonLatin, is_english_script.then(|| foreign_letters(text)).flatten()),
-        (Flag::WrongLanguage, other_language(text, &config.language)),
+        (Flag::WrongLanguage, other_language(language, &config.language)),
         (Flag::LongerThan77Tokens, tokens_beyond_clip(text)),
         (Flag::InjectionEcho, injection_echo(text, raw, words)),
         (Flag::FileNameLike, title::names_a_file(text).then(|| shortened(text))),
@@ -176,10 +178,6 @@ fn contradiction(all: &[Contradiction]) -> Option<String> {
     let said = all.iter().map(|one| format!("{}, not {}", one.said, one.instead));
     let said: Vec<String> = said.collect();
     (!said.is_empty()).then(|| shortened(&said.join("; ")))
-}
-
-fn pattern(source: &str) -> Regex {
-    Regex::new(source).expect("a constant that the tests of this file use")
 }
 
 static BOILERPLATE: LazyLock<Regex> = LazyLock::new(|| {
@@ -286,8 +284,8 @@ fn foreign_letters(generated: &str) -> Option<String> {
     (foreign > 0 && foreign * 4 > letters).then(|| format!("{foreign} of {letters} letters"))
 }
 
-fn other_language(generated: &str, wanted: &str) -> Option<String> {
-    language_of(generated).filter(|found| !wanted.is_empty() && found != wanted)
+fn other_language(found: Option<&str>, wanted: &str) -> Option<String> {
+    found.filter(|found| !wanted.is_empty() && *found != wanted).map(str::to_owned)
 }
 
 fn tokens_beyond_clip(generated: &str) -> Option<String> {

@@ -163,7 +163,9 @@ pub fn judge(config: &Config, texts: &Texts<'_>) -> (Audit, Doubts) {
     let contradictions = case.contradictions();
     let mut words = sources.origins_of(text, &reading, &found);
     add_relations(&mut words, text, &contradictions);
-    let flags = forms::flags(config, texts, text, &sources, &words, &contradictions);
+    let language = forms::language_of(text);
+    let known = language.as_deref();
+    let flags = forms::flags(config, texts, text, &sources, &words, &contradictions, known);
     let is_unfinished = flags.iter().any(|raised| raised.flag == Flag::Unfinished);
     let doubts = case.doubts(config.min_words, contradictions.len(), is_unfinished);
     let is_supported = found.iter().any(Option::is_some);
@@ -172,7 +174,7 @@ pub fn judge(config: &Config, texts: &Texts<'_>) -> (Audit, Doubts) {
         reasons: flags.iter().map(|raised| raised.flag.as_str().to_owned()).collect(),
         evidence: flags.into_iter().map(|raised| raised.evidence).collect(),
         words,
-        language: forms::language_of(text),
+        language,
         ..Audit::default()
     };
     figures::fill(&mut audit, texts, text, &reading, &sources);

@@ -19,6 +19,7 @@ use crate::describe::prompt::Caption;
 use crate::describe::prompt::Marks;
 use crate::describe::sources::Sources;
 use crate::text;
+use crate::text::pattern;
 
 /// What a reply must be like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -172,11 +173,6 @@ const QUOTES: [(char, char); 4] = [('"', '"'), ('“', '”'), ('\'', '\''), ('�
 fn unquoted(text: &str, open: char, close: char) -> Option<&str> {
     let inside = text.strip_prefix(open)?.strip_suffix(close)?;
     (!inside.contains([open, close]) || open == '\'').then(|| inside.trim())
-}
-
-/// A pattern that is known to be valid; `every_pattern_compiles` is the proof.
-fn pattern(source: &str) -> Regex {
-    Regex::new(source).expect("a constant that a test compiles")
 }
 
 static LABEL: LazyLock<Regex> = LazyLock::new(|| {

@@ -10,6 +10,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::describe::grammar;
 use crate::text;
+use crate::text::pattern;
 
 /// A usable title and how it may be used in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +25,6 @@ pub enum Title {
 
 /// More words than this are a paragraph; only its first sentence is looked at.
 const MAX_WORDS: usize = 14;
-
-/// A pattern that is known to be valid; `every_pattern_compiles` is the proof.
-fn pattern(source: &str) -> Regex {
-    Regex::new(source).expect("a constant that a test compiles")
-}
 
 static CREDIT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(

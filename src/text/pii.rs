@@ -40,7 +40,7 @@ pub fn find(text: &str) -> Vec<Found> {
 
 /// Urls, in order.
 pub fn find_urls(text: &str) -> Vec<Found> {
-    if !text.contains('.') && !text.contains("://") {
+    if !has_inner_stop(text) {
         return Vec::new();
     }
     URL.find_iter(text)
@@ -139,11 +139,21 @@ fn emails(text: &str) -> Vec<Found> {
     ranges.into_iter().map(|range| Found { kind: Kind::Email, range }).collect()
 }
 
+/// An "at" by itself, and a bracket or a "dot" somewhere.
 fn has_at_word(text: &str) -> bool {
-    text.as_bytes().windows(3).any(|three| {
-        three[..2].eq_ignore_ascii_case(b"at")
-            && matches!(three[2], b')' | b']' | b'}' | b' ' | b'>')
-    })
+    let bytes = text.as_bytes();
+    let is_edge = |byte: u8| byte.is_ascii_whitespace() || b"()[]{}<>".contains(&byte);
+    let is_at = |four: &[u8]| {
+        four[1..3].eq_ignore_ascii_case(b"at") && is_edge(four[0]) && is_edge(four[3])
+    };
+    let has_dot = || bytes.windows(3).any(|three| three.eq_ignore_ascii_case(b"dot"));
+    bytes.windows(4).any(is_at) && (text.contains(['(', '[', '{', '<']) || has_dot())
+}
+
+/// Whether there is a full stop within a word, or the mark of an address.
+fn has_inner_stop(text: &str) -> bool {
+    let is_inner = |two: &[u8]| two[0] == b'.' && !two[1].is_ascii_whitespace();
+    text.contains("://") || text.as_bytes().windows(2).any(is_inner)
 }
 
 static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
