@@ -16,6 +16,7 @@ use crate::audit::Config;
 use crate::audit::Texts;
 use crate::audit::doubts::Contradiction;
 use crate::audit::profanity;
+use crate::audit::reading::Reading;
 use crate::audit::words::Sources;
 use crate::clip_tokenizer::CONTEXT;
 use crate::clip_tokenizer::Tokenizer;
@@ -162,7 +163,10 @@ pub(super) fn flags(
 }
 
 /// ISO 639-3 code of the language of a text, where it is clear.
-pub(super) fn language_of(text: &str) -> Option<String> {
+pub(super) fn language_of(text: &str, reading: &Reading<'_>) -> Option<String> {
+    if reading.is_plainly_english(text) {
+        return Some("eng".to_owned());
+    }
     language::detect(text).map(|found| found.code.to_owned())
 }
 

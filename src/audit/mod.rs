@@ -163,7 +163,7 @@ pub fn judge(config: &Config, texts: &Texts<'_>) -> (Audit, Doubts) {
     let contradictions = case.contradictions();
     let mut words = sources.origins_of(text, &reading, &found);
     add_relations(&mut words, text, &contradictions);
-    let language = forms::language_of(text);
+    let language = forms::language_of(text, &reading);
     let known = language.as_deref();
     let flags = forms::flags(config, texts, text, &sources, &words, &contradictions, known);
     let is_unfinished = flags.iter().any(|raised| raised.flag == Flag::Unfinished);

@@ -68,7 +68,24 @@ impl<'t> Reading<'t> {
         }
         Reading { words: tokens }
     }
+
+    /// Whether the lexicon knows nearly all of its words, and English grammar is between them: sure without
+    /// a look at letters, which takes longer than all the rest and says nothing of short captions.
+    pub(super) fn is_plainly_english(&self, text: &str) -> bool {
+        let known = self.words.iter().filter(|token| token.entry.is_known() || token.is_number());
+        let has_grammar = || words_of(text).any(|(_, word)| GRAMMAR.contains(&word));
+        text.is_ascii()
+            && self.words.len() >= 2
+            && known.count() * 5 >= self.words.len() * 4
+            && has_grammar()
+    }
 }
+
+/// What stands between English words; some languages have some of them, none has English words around.
+const GRAMMAR: [&str; 16] = [
+    "a", "an", "the", "of", "with", "and", "is", "are", "on", "at", "by", "from", "to", "in",
+    "The", "A",
+];
 
 impl Token<'_> {
     /// Whether both are forms of one word. What the lexicon has is told apart by it (`plan` is not
