@@ -161,7 +161,10 @@ impl Pilot {
     fn total(&self, sum: &Sum) -> Expected {
         let (n, of) = (self.rows.max(1) as f64, self.of as f64);
         let mean = sum.total / n;
-        let variance = (sum.squares / n - mean * mean).max(0.0);
+        // Rows that are asked about again have several answers: as if all of a row's were alike, which is
+        // the most that they can differ between rows.
+        let of_a_row = (self.answers as f64 / n).ceil().max(1.0);
+        let variance = (of_a_row * sum.squares / n - mean * mean).max(0.0);
         let missing = (1.0 - n / of.max(n)).max(0.0);
         let half = Z * (variance / n * missing).sqrt();
         Expected {
@@ -272,6 +275,16 @@ mod tests {
         let certain = |all: f64| Expected { pilot: all, all, low: all, high: all };
         assert_eq!((forecast.refined, forecast.cost), (certain(40.0), certain(20.0)));
         assert_eq!(forecast.reasons["blank"], certain(10.0));
+    }
+
+    #[test]
+    fn rows_with_several_answers_widen_the_interval() {
+        let mut pilot = Pilot { rows: 200, of: 8_000, answers: 323, ..Pilot::default() };
+        (0..323).for_each(|_| pilot.cost.add(1.0));
+        let cost = pilot.forecast().cost;
+        assert_eq!(cost.all, 12_920.0);
+        // 123 of 200 rows have two: a binomial share says 1.96 * sqrt(0.615 * 0.385 / 200) = 6.7 %.
+        assert!(cost.high - cost.all > 0.067 * 8_000.0 && cost.high < 1.1 * cost.all, "{cost:?}");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Plan {
                 *pilot.rejected.entry(reason.to_owned()).or_default() += rows;
             }
         };
-        let job = Job { to: dropped.path(), todo: &todo, rows, before: 0 };
+        let job = Job { to: dropped.path(), todo: &todo, rows, before: 0, says_shards: false };
         let outcome = self.refine.pipe(&opened, &job, &mut finished)?;
         if outcome != Outcome::Done {
             return Ok(outcome);

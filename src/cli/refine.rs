@@ -109,6 +109,8 @@ pub(super) struct Job<'a> {
     pub(super) rows: u64,
     /// Rows that are done already.
     pub(super) before: u64,
+    /// Whether each shard is worth a line.
+    pub(super) says_shards: bool,
 }
 
 /// Runs on network threads of its own: requests and signals.
@@ -167,8 +169,13 @@ impl Refine {
         let before: u64 = work.finished.iter().map(|marker| marker.rows_read).sum();
         let again = work.todo.iter().filter_map(|todo| todo.again.as_ref());
         let again: u64 = again.map(|again| again.rows.len() as u64).sum();
-        let job =
-            Job { to: &self.output, todo: &work.todo, rows: work.rows, before: before - again };
+        let job = Job {
+            to: &self.output,
+            todo: &work.todo,
+            rows: work.rows,
+            before: before - again,
+            says_shards: true,
+        };
         let outcome = self.pipe(opened, &job, &mut |_| {});
         bill::write(&self.output, &opened.statement(), !self.json)?;
         outcome
@@ -227,7 +234,9 @@ impl Refine {
         let display = Display::start(Style::of(self.json), progress.clone(), job.rows, spent);
         progress.begin(job.rows, job.before);
         let end = pipeline::run(job.to, stages, job.todo, &progress, &stop, &mut |marker| {
-            display.shard(marker);
+            if job.says_shards {
+                display.shard(marker);
+            }
             finished(marker);
         });
         drop(display);
