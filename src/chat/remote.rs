@@ -205,7 +205,11 @@ impl Writer for Remote {
                 match done {
                     Ok(()) => {}
                     // What cannot be kept must not be bought: those in flight are dropped with the rest.
-                    Err(End::Store(error)) => return Err(error),
+                    // Their places are never given back, so nobody may wait for one.
+                    Err(End::Store(error)) => {
+                        shared.pool.close(Closed::Because(format!("{error:#}")));
+                        return Err(error);
+                    }
                     Err(End::Run(error)) => drop(end.get_or_insert(error)),
                 }
             }

@@ -238,6 +238,23 @@ fn a_writer_that_is_halted_finishes_what_is_under_way() {
     assert!(server.count() < 30, "{}", server.count());
 }
 
+/// A full disk ends all callers, also those that wait for places of requests that were dropped.
+#[test]
+fn answers_that_cannot_be_kept_end_everybody() {
+    let server = Server::start(|_, _| slowly("A dog."));
+    let mut config = config(&[&server]);
+    (config.concurrency, config.max_concurrency) = (4, 4);
+    let remote = open(&config);
+    let batch: Vec<Prompted> = (0..200).map(prompted).collect();
+    thread::scope(|scope| {
+        let other = scope.spawn(|| write(&remote, 200).1);
+        let full = remote.write(&batch, &|_, _| anyhow::bail!("the disk is full"));
+        assert!(full.unwrap_err().to_string().contains("disk is full"));
+        assert!(other.join().unwrap().unwrap_err().to_string().contains("disk is full"));
+    });
+    assert!(server.count() < 100, "{}", server.count());
+}
+
 #[test]
 fn endpoints_that_cannot_be_meant_are_refused() {
     let endpoint = |base_url: &str, weight: f64| EndpointConfig {
