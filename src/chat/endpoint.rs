@@ -153,6 +153,14 @@ impl Endpoint {
                 "{reason}\n{base_url}/chat/completions does not know the model {model:?}, or is no \
                  such endpoint: check `base_url` and `model`"
             )),
+            402 => Answer::Endpoint(format!(
+                "{reason}\n{base_url} wants to be paid: see to the account of the key in {api_key_env} and \
+                 run the same command again"
+            )),
+            300..=399 => Answer::Endpoint(format!(
+                "{reason}\n{base_url} sends elsewhere, and a key is sent to nobody else: put the address \
+                 that it names into `base_url`"
+            )),
             429 | 503 => Answer::Moment { reason, after, is_refusal: true },
             408 | 409 | 425 | 500..=599 => moment(reason, after),
             _ => Answer::Row(reason),

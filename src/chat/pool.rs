@@ -35,6 +35,9 @@ use crate::retry::Policy;
 /// Failures without a success between them that open the circuit.
 const FAILURES: u32 = 5;
 
+/// How often is looked whether others have left something of the budget.
+const BUDGET_PAUSE: Duration = Duration::from_millis(100);
+
 /// All endpoints and what is known of each.
 pub(super) struct Pool {
     endpoints: Vec<Endpoint>,
@@ -202,14 +205,17 @@ impl Pool {
                         Ok(true) => {
                             return Ok(Lease { index, epoch, reserved, since: Instant::now() });
                         }
-                        Ok(false) => self.put_back(index),
+                        // Who settles may do so in another pool, which cannot wake anybody here.
+                        Ok(false) => {
+                            self.put_back(index);
+                            Some(Instant::now() + BUDGET_PAUSE)
+                        }
                         Err(spent) => {
                             self.put_back(index);
                             self.close(Closed::Budget(spent));
                             return Err(spent.into());
                         }
                     }
-                    None
                 }
                 Choice::Wait(until) => until,
             };

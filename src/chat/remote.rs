@@ -249,7 +249,7 @@ impl Shared {
     ) -> Attempt<Bought, Failure> {
         let tokens = prompt_tokens(prompted);
         let before = *last.lock().unwrap_or_else(PoisonError::into_inner);
-        let lease = match self.pool.lease(tokens, self.config.max_tokens, before).await {
+        let lease = match self.pool.lease(tokens, self.longest_answer(), before).await {
             Ok(lease) => lease,
             Err(error) => return Attempt::Fatal(Failure::Run(error)),
         };
@@ -257,6 +257,14 @@ impl Shared {
         let endpoint = self.pool.endpoint(lease.index);
         let seed = wire::is_accepted(&self.config, "seed").then_some(prompted.seed);
         self.settle(lease, endpoint.ask(&self.parameters, seed, prompted).await, tokens)
+    }
+
+    /// Tokens that an answer can have, by what is sent.
+    fn longest_answer(&self) -> u32 {
+        let sent = |name: &str| self.parameters.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let longest = sent("max_tokens").max(sent("max_completion_tokens"));
+        let longest = longest.max(u64::from(self.config.max_tokens)) * sent("n").max(1);
+        u32::try_from(longest).unwrap_or(u32::MAX)
     }
 
     fn settle(&self, lease: Lease, answer: Answer, tokens: u32) -> Attempt<Bought, Failure> {

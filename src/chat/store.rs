@@ -135,6 +135,8 @@ impl Store {
         db.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
         db.pragma_update(None, "synchronous", "NORMAL").map_err(explain)?;
+        // One step for all of it: a crash in between would leave a file that no version knows.
+        db.execute_batch("BEGIN IMMEDIATE").map_err(explain)?;
         let layout: i64 =
             db.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(explain)?;
         if layout > LAYOUT {
@@ -148,6 +150,7 @@ impl Store {
             db.execute_batch(FROM_1).map_err(explain)?;
         }
         db.execute_batch(CREATE).map_err(explain)?;
+        db.execute_batch("COMMIT").map_err(explain)?;
         Ok(Store { path: path.to_owned(), db: Mutex::new(db) })
     }
 

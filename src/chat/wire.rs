@@ -108,7 +108,7 @@ pub(super) fn is_accepted(config: &RemoteConfig, field: &str) -> bool {
 #[serde(default)]
 struct Completion {
     model: Option<String>,
-    choices: Vec<Choice>,
+    choices: Option<Vec<Choice>>,
     usage: Option<Usage>,
 }
 
@@ -133,11 +133,15 @@ struct Usage {
     completion_tokens: Option<u32>,
 }
 
-/// Reads a body of status 200. An answer without a choice is an empty reply, not an error: it was
-/// paid for, and the checks know what to do with it.
+/// Reads a body of status 200. An answer with an empty list of choices is an empty reply, not an error: it
+/// was paid for, and the checks know what to do with it. One without a list is none: gateways wrap errors so.
 pub(super) fn reply(body: &[u8], asked: &str) -> Result<Reply, serde_json::Error> {
     let completion: Completion = serde_json::from_slice(body)?;
-    let choice = completion.choices.into_iter().next().unwrap_or_default();
+    let choices = completion.choices.ok_or_else(|| {
+        let said = error_text(body);
+        <serde_json::Error as serde::de::Error>::custom(format!("no choices: {said}"))
+    })?;
+    let choice = choices.into_iter().next().unwrap_or_default();
     let said = choice.message.unwrap_or_default();
     let usage = completion.usage.unwrap_or_default();
     Ok(Reply {
@@ -248,6 +252,8 @@ mod tests {
         let refused = read(json!({ "choices": [{ "message": { "refusal": "I cannot" }}] }));
         assert_eq!(refused.text, "I cannot");
         assert_eq!((full.prompt_tokens, empty.prompt_tokens), (Some(100), None));
+        let wrapped = reply(br#"{"error": {"message": "overloaded"}}"#, "m").unwrap_err();
+        assert!(wrapped.to_string().contains("no choices: overloaded"), "{wrapped}");
         assert!(reply(b"<html>", "m").is_err());
     }
 

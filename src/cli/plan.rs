@@ -78,7 +78,9 @@ impl Plan {
             }
         };
         let job = Job { to: dropped.path(), todo: &todo, rows, before: 0, says_shards: false };
-        let outcome = self.refine.pipe(&opened, &job, &mut finished)?;
+        let outcome = self.refine.pipe(&opened, &job, &mut finished);
+        bill::write(&folder.path, &opened.statement(), !self.refine.json)?;
+        let outcome = outcome?;
         if outcome != Outcome::Done {
             return Ok(outcome);
         }
@@ -88,7 +90,6 @@ impl Plan {
         pilot.prompt_tokens = sum(used.prompt_tokens);
         pilot.completion_tokens = sum(used.completion_tokens);
         pilot.cost = sum(used.cost);
-        bill::write(&folder.path, &opened.statement(), !self.refine.json)?;
         self.say(&pilot.forecast());
         Ok(outcome)
     }

@@ -9,6 +9,7 @@ mod choose;
 mod files;
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -21,7 +22,9 @@ use serde_json::Value;
 use crate::audit;
 use crate::audit::Texts;
 use crate::describe::Describer;
+use crate::describe::Limits;
 use crate::describe::Request;
+use crate::describe::Sources;
 use crate::instruct::choose::chosen;
 use crate::sample::Audit;
 use crate::sample::Sample;
@@ -117,6 +120,13 @@ pub fn write(
         }
         done(some.len() as u64);
     }
+    let mut known = HashSet::new();
+    let taken = pairs.len();
+    pairs.retain(|pair: &Pair| known.insert(pair.user.clone()));
+    if pairs.len() < taken {
+        *left_out.entry("the same lesson as another row".to_owned()).or_default() +=
+            (taken - pairs.len()) as u64;
+    }
     ensure!(!pairs.is_empty(), "no answer was acceptable: {left_out:?}");
     let (train, validation) = files::split(&pairs, wish);
     let record = Record {
@@ -128,7 +138,7 @@ pub fn write(
         train: train.len() as u64,
         validation: validation.len() as u64,
         left_out,
-        mean_score: scores / pairs.len() as f64,
+        mean_score: scores / taken as f64,
         teacher: describer.provenance(),
     };
     files::write(output, &train, &validation, &record)?;
@@ -180,6 +190,7 @@ fn pair(describer: &Describer, sample: &Sample, answer: String) -> Result<Pair> 
         system,
         user: chat.user,
         answer,
-        raw: sample.item.text_raw.clone().unwrap_or_default(),
+        // As the writer sees it: "Red car" and "Red car www.example.com" are one lesson.
+        raw: Sources::new(&request(sample), &Limits::default()).raw.unwrap_or_default(),
     })
 }

@@ -95,8 +95,17 @@ impl Browser {
     }
 
     async fn keys(&self, keys: &str) {
-        let focused = self.client.active_element().await.unwrap();
-        focused.send_keys(keys).await.unwrap();
+        let begun = Instant::now();
+        loop {
+            let focused = self.client.active_element().await.unwrap();
+            match focused.send_keys(keys).await {
+                Ok(()) => return,
+                // What has the focus may be about to be hidden: then no key was typed, and the next look
+                // finds who has it.
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(10), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn look(&self, script: &str) -> Value {
