@@ -131,8 +131,7 @@ impl RunFolder {
         source: &Source,
         models: &Models,
         describer: &Describer,
-        judge: Option<&Judge>,
-        captioner: Option<&Captioner>,
+        (judge, captioner): (Option<&Judge>, Option<&Captioner>),
     ) -> Result<()> {
         let identity = identity(inputs, config, models, describer, judge, captioner)?;
         if self.is_same(&identity)? {

@@ -146,8 +146,8 @@ impl Refine {
         let _lock = folder.lock()?;
         let opened = self.open(&folder, config)?;
         let Opened { config, source, models, describer, judge, captioner, .. } = &opened;
-        let (judge, captioner) = (judge.as_ref(), captioner.as_deref());
-        folder.claim(&self.input, config, source, models, describer, judge, captioner)?;
+        let others = (judge.as_ref(), captioner.as_deref());
+        folder.claim(&self.input, config, source, models, describer, others)?;
         let work = folder.work(source, config, self.retry_rejects)?;
         self.announce(&work, source);
         let outcome = self.refine(&opened, &work)?;

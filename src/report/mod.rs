@@ -46,7 +46,7 @@ pub fn write(run: &Path) -> Result<PathBuf> {
 /// Writes the same page of findings by other rules, beside the other files of an audit.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_audited(run: &Path, findings: &Findings, rules: &Config) -> Result<PathBuf> {
     draw(run, &shard::all_finished(run)?, findings.clone(), Some(rules))
 }
