@@ -6,8 +6,6 @@ use std::io::Write;
 use std::io::stdout;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -19,6 +17,7 @@ use serde_json::json;
 
 use crate::chat::cache::Garbage;
 use crate::chat::store::Store;
+use crate::review::verdicts::now;
 
 #[derive(Subcommand)]
 pub(super) enum Cache {
@@ -145,8 +144,4 @@ fn export(path: &Path, output: Option<&Path>) -> Result<()> {
         Ok(to.write_all(b"\n")?)
     })?;
     to.flush().context("cannot write all answers")
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
