@@ -5,15 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 use clap::Args;
 use clap::Subcommand;
 
+use crate::cli::review::QueueArgs;
 use crate::review::Rows;
 use crate::review::label_studio;
 use crate::review::label_studio::Pictures;
-use crate::review::queue;
-use crate::review::queue::By;
 
 #[derive(Args)]
 pub(super) struct LabelStudio {
@@ -43,18 +41,8 @@ struct Export {
     /// Suggestions save work and sway people; error rates come out too kind.
     #[arg(long)]
     suggest: bool,
-    /// Rows to judge at most.
-    #[arg(long, value_name = "N", default_value_t = queue::Config::default().rows)]
-    rows: usize,
-    /// Of the chance by which rows are drawn.
-    #[arg(long, value_name = "N", default_value_t = queue::Config::default().seed)]
-    seed: u64,
-    /// Which rows come first.
-    #[arg(long, value_enum, default_value = "stratified")]
-    by: By,
-    /// Which rows count, as "audit.score < 0.5".
-    #[arg(long = "where", value_name = "EXPRESSION")]
-    filter: Option<String>,
+    #[command(flatten)]
+    queue: QueueArgs,
 }
 
 #[derive(Args)]
@@ -80,9 +68,8 @@ impl LabelStudio {
 
 impl Export {
     fn run(self) -> Result<()> {
-        ensure!(self.rows > 0, "--rows 0 leaves nothing to judge");
-        let rows = Rows::open(&self.run, self.filter.as_deref())?;
-        let queue = queue::Config { by: self.by, seed: self.seed, rows: self.rows };
+        let queue = self.queue.config()?;
+        let rows = Rows::open(&self.run, self.queue.filter.as_deref())?;
         let how = label_studio::Export { queue, pictures: self.pictures, suggest: self.suggest };
         let exported = label_studio::export(&self.run, &rows, &how, &self.output)?;
         println!("{}", self.output.display());

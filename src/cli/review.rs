@@ -36,18 +36,8 @@ pub(super) struct Review {
     /// Port on 127.0.0.1; 0 is any that is free.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Rows to judge at most.
-    #[arg(long, value_name = "N", default_value_t = queue::Config::default().rows)]
-    rows: usize,
-    /// Of the chance by which rows are drawn.
-    #[arg(long, value_name = "N", default_value_t = queue::Config::default().seed)]
-    seed: u64,
-    /// Which rows come first.
-    #[arg(long, value_enum, default_value = "stratified")]
-    by: By,
-    /// Which rows count, as "audit.score < 0.5".
-    #[arg(long = "where", value_name = "EXPRESSION")]
-    filter: Option<String>,
+    #[command(flatten)]
+    queue: QueueArgs,
     /// Open the page in the browser.
     #[arg(long)]
     open: bool,
@@ -59,9 +49,33 @@ pub(super) struct Review {
     json: bool,
 }
 
+/// Which rows people are asked about.
+#[derive(Args)]
+pub(super) struct QueueArgs {
+    /// Rows to judge at most.
+    #[arg(long, value_name = "N", default_value_t = queue::Config::default().rows)]
+    rows: usize,
+    /// Of the chance by which rows are drawn.
+    #[arg(long, value_name = "N", default_value_t = queue::Config::default().seed)]
+    seed: u64,
+    /// Which rows come first.
+    #[arg(long, value_enum, default_value = "stratified")]
+    by: By,
+    /// Which rows count, as "audit.score < 0.5".
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(super) filter: Option<String>,
+}
+
+impl QueueArgs {
+    pub(super) fn config(&self) -> Result<queue::Config> {
+        ensure!(self.rows > 0, "--rows 0 leaves nothing to judge");
+        Ok(queue::Config { by: self.by, seed: self.seed, rows: self.rows })
+    }
+}
+
 impl Review {
     pub(super) fn run(self) -> Result<Outcome> {
-        let rows = Rows::open(&self.run, self.filter.as_deref())?;
+        let rows = Rows::open(&self.run, self.queue.filter.as_deref())?;
         if self.stats {
             self.print(&rows)?;
         } else {
@@ -81,14 +95,13 @@ impl Review {
     }
 
     fn serve(&self, rows: Rows) -> Result<()> {
-        ensure!(self.rows > 0, "--rows 0 leaves nothing to judge");
+        let queue = self.queue.config()?;
         ensure!(
             !rows.all().is_empty(),
             "{} has no row with a generated text to judge{}",
             self.run.display(),
-            if self.filter.is_some() { " that --where keeps" } else { "" }
+            if self.queue.filter.is_some() { " that --where keeps" } else { "" }
         );
-        let queue = queue::Config { by: self.by, seed: self.seed, rows: self.rows };
         let reviewer = self.reviewer.clone().unwrap_or_else(login_name);
         let desk = Desk::open(&self.run, &rows, &queue, &reviewer)?;
         let (shown, all) = (desk.len(), rows.all().len());
