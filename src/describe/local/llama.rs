@@ -3,11 +3,12 @@
 //! candle-transformers has this network too; its tests-only use here is as the slow twin. It copies
 //! the whole past for every token and every query head, and refuses batches of unlike rows. Here the
 //! past of the prefix (system text and examples, four fifths of a prompt) exists once and is never
-//! copied, and each row has a slot of fixed size for its own: the shapes of a step, and with them
-//! its rounding, do not depend on what the other rows are.
+//! copied, each row has a slot of its own, and rows of any lengths are read in one step: all their
+//! tokens together go through the weights, each row alone through the attention. No sum is taken in
+//! another order because of what the other rows are.
 //!
-//! Letters in shapes: b rows, l tokens of a row, c width, h query heads, n key heads, g = h / n,
-//! d width of a head, p positions of the prefix, t positions of a slot.
+//! Letters in shapes: b rows of a step, l tokens of a row, m tokens of all steps, c width, h query heads,
+//! n key heads, g = h / n, d width of a head, p positions of the prefix, t positions of a slot.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -63,21 +64,21 @@ pub(super) struct Llama {
     embedding: Tensor,
     blocks: Vec<Block>,
     norm: Tensor,
-    output: QMatMul,
+    output: Linear,
     cos: Tensor,
     sin: Tensor,
 }
 
 struct Block {
     attention_norm: Tensor,
-    q: QMatMul,
-    k: QMatMul,
-    v: QMatMul,
-    o: QMatMul,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
     feed_forward_norm: Tensor,
-    gate: QMatMul,
-    up: QMatMul,
-    down: QMatMul,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
 }
 
 /// Keys and values of some rows, in slots of one size.
@@ -123,16 +124,11 @@ impl Llama {
         let shape = gguf.shape.clone();
         let (width, words) = (shape.width, [shape.vocabulary, shape.width]);
         let embedding = gguf.tensor("token_embd.weight", &words)?;
-        let output = match gguf.has(OUTPUT) {
-            true => Some(linear(gguf.tensor(OUTPUT, &words)?, weights)?),
-            false => None,
-        };
         let unpacked = embedding.dequantize(&Device::Cpu)?;
-        let output = match (output, weights) {
-            (Some(output), _) => output,
-            // Tied: the embedding is not kept twice.
-            (None, Weights::Unpacked) => QMatMul::Tensor(unpacked.clone()),
-            (None, Weights::Packed) => linear(embedding, weights)?,
+        let output = match gguf.has(OUTPUT) {
+            true => Linear::new(gguf.tensor(OUTPUT, &words)?, weights)?,
+            // Tied: kept twice all the same, since either use wants its own order.
+            false => Linear::new(embedding, weights)?,
         };
         let blocks =
             (0..shape.blocks).map(|i| Block::load(gguf, i, weights)).collect::<Result<_>>();
@@ -162,7 +158,8 @@ impl Llama {
         const PIECE: usize = 256;
         let past = self.past(1, tokens.len())?;
         for (i, piece) in tokens.chunks(PIECE).enumerate() {
-            self.step(&Step { first_slot: 0, filled: &[i * PIECE], tokens: piece }, None, &past)?;
+            let step = Step { first_slot: 0, filled: &[i * PIECE], tokens: piece };
+            self.step(&[step], None, &past)?;
         }
         let squeeze = |(k, v): &(Tensor, Tensor)| Ok((k.squeeze(0)?, v.squeeze(0)?));
         let blocks = past.blocks.iter().map(squeeze).collect::<Result<_>>()?;
@@ -170,42 +167,45 @@ impl Llama {
     }
 
     /// Reads the tokens, keeps their keys and values in the slots, and gives the scores of each
-    /// word to come next.
+    /// word to come next, for every row of the first step, then of the second, and so on.
     ///
     /// # Shapes
-    /// - result: (b, vocabulary)
+    /// - result: (rows, vocabulary)
     pub(super) fn step(
         &self,
-        step: &Step<'_>,
+        steps: &[Step<'_>],
         prefix: Option<&Prefix>,
         past: &Past,
     ) -> Result<Tensor> {
-        let b = step.filled.len();
-        let l = step.tokens.len() / b.max(1);
-        let before = prefix.map_or(0, |prefix| prefix.len);
-        let place = Place::new(self, step, l, before, past)?;
-        let tokens = Tensor::new(step.tokens, &Device::Cpu)?;
-        let mut x = self.embedding.index_select(&tokens, 0)?; // (b * l, c)
+        let places = Place::all(self, steps, prefix.map_or(0, |prefix| prefix.len), past)?;
+        let tokens: Vec<u32> = steps.iter().flat_map(|step| step.tokens).copied().collect();
+        let tokens = Tensor::new(tokens, &Device::Cpu)?;
+        let mut x = self.embedding.index_select(&tokens, 0)?; // (m, c)
         for (i, block) in self.blocks.iter().enumerate() {
             let shared = prefix.map(|prefix| &prefix.blocks[i]);
             let normed = rms_norm(&x, &block.attention_norm, self.shape.norm_epsilon)?;
-            x = (x + block.attend(&self.shape, &normed, shared, &past.blocks[i], &place)?)?;
+            x = (x + block.attend(&self.shape, &normed, shared, &past.blocks[i], &places)?)?;
             let normed = rms_norm(&x, &block.feed_forward_norm, self.shape.norm_epsilon)?;
             x = (x + block.feed_forward(&normed)?)?;
         }
-        let last = x.reshape((b, l, ()))?.narrow(1, l - 1, 1)?.squeeze(1)?.contiguous()?;
-        let last = rms_norm(&last, &self.norm, self.shape.norm_epsilon)?;
-        Ok(self.output.forward(&last)?)
+        let last: Vec<u32> = places
+            .iter()
+            .flat_map(Place::last_tokens)
+            .map(u32::try_from)
+            .collect::<Result<_, _>>()?;
+        let last = x.index_select(&Tensor::new(last, &Device::Cpu)?, 0)?; // (rows, c)
+        self.output.forward(&rms_norm(&last, &self.norm, self.shape.norm_epsilon)?)
     }
 }
 
 /// Where the tokens of a step stand, for every block alike.
 struct Place<'a> {
     step: &'a Step<'a>,
+    /// Its tokens begin here among those of all steps.
+    start: usize,
     b: usize,
     l: usize,
-    /// Positions of a slot that are looked at. For a row alone, as many as it has filled: that too
-    /// depends on no other row. Letter t where a step is meant.
+    /// Positions of a slot that are looked at. Letter t where a step is meant.
     t: usize,
     /// (b, l, d / 2)
     cos: Tensor,
@@ -215,19 +215,36 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    fn all(
+        llama: &Llama,
+        steps: &'a [Step<'a>],
+        before: usize,
+        past: &Past,
+    ) -> Result<Vec<Place<'a>>> {
+        let mut start = 0;
+        let place = |step: &'a Step<'a>| {
+            let place = Place::new(llama, step, start, before, past);
+            start += step.tokens.len();
+            place
+        };
+        steps.iter().map(place).collect()
+    }
+
     fn new(
         llama: &Llama,
         step: &'a Step<'a>,
-        l: usize,
+        start: usize,
         before: usize,
         past: &Past,
     ) -> Result<Place<'a>> {
         let b = step.filled.len();
-        let t = match step.filled {
-            [filled] => filled + l,
-            _ => past.capacity,
+        let l = step.tokens.len() / b.max(1);
+        let filled = step.filled.iter().max().map_or(0, |filled| filled + l);
+        ensure!(filled <= past.capacity, "a row is too long for its slot");
+        let t = match b {
+            1 => filled,
+            _ => seen_together(before, filled).min(past.capacity),
         };
-        ensure!(t <= past.capacity, "a row is too long for its slot");
         let own = || step.filled.iter().flat_map(|filled| (0..l).map(move |i| filled + i));
         let positions: Vec<u32> =
             own().map(|own| u32::try_from(before + own)).collect::<Result<_, _>>()?;
@@ -236,8 +253,25 @@ impl<'a> Place<'a> {
         let sees = |own: usize| (0..t).map(move |j| if j > own { f32::NEG_INFINITY } else { 0.0 });
         let mask: Vec<f32> = own().flat_map(sees).collect();
         let mask = Tensor::from_vec(mask, (b, 1, 1, l, t), &Device::Cpu)?;
-        Ok(Place { step, b, l, t, cos: at(&llama.cos)?, sin: at(&llama.sin)?, mask })
+        Ok(Place { step, start, b, l, t, cos: at(&llama.cos)?, sin: at(&llama.sin)?, mask })
     }
+
+    /// The last token of each row, among those of all steps.
+    fn last_tokens(&self) -> impl Iterator<Item = usize> {
+        (1..=self.b).map(|row| self.start + row * self.l - 1)
+    }
+
+    /// The tokens of this step: (b * l, c) of (m, c).
+    fn of(&self, all: &Tensor) -> Result<Tensor> {
+        Ok(all.narrow(0, self.start, self.b * self.l)?)
+    }
+}
+
+/// Positions that rows look at together, so that what is beyond a row's own cannot change its sums: what
+/// is masked adds zero, and with whole registers nothing before it moves to another lane.
+fn seen_together(before: usize, filled: usize) -> usize {
+    const LANES: usize = 32;
+    (before + filled).next_multiple_of(LANES) - before
 }
 
 impl Block {
@@ -246,7 +280,7 @@ impl Block {
         let (c, keys, wide) = (shape.width, shape.kv_heads * shape.head_width, shape.feed_forward);
         let name = |part: &str| format!("blk.{index}.{part}.weight");
         let mut load = |part: &str, rows: usize, columns: usize| {
-            linear(gguf.tensor(&name(part), &[rows, columns])?, weights)
+            Linear::new(gguf.tensor(&name(part), &[rows, columns])?, weights)
         };
         let (q, k, v) = (load("attn_q", c, c)?, load("attn_k", keys, c)?, load("attn_v", keys, c)?);
         let (o, gate) = (load("attn_output", c, c)?, load("ffn_gate", wide, c)?);
@@ -257,7 +291,7 @@ impl Block {
     }
 
     /// # Shapes
-    /// - x, result: (b * l, c)
+    /// - x, result: (m, c)
     /// - shared: (n, p, d) each
     /// - own: (slots, n, capacity, d) each
     fn attend(
@@ -266,34 +300,54 @@ impl Block {
         x: &Tensor,
         shared: Option<&(Tensor, Tensor)>,
         own: &(Tensor, Tensor),
-        place: &Place<'_>,
+        places: &[Place<'_>],
     ) -> Result<Tensor> {
-        let (b, l, h, n, d) = (place.b, place.l, shape.heads, shape.kv_heads, shape.head_width);
-        let (g, t) = (h / n, place.t);
-        let split = |y: Tensor, heads| y.reshape((b, l, heads, d))?.transpose(1, 2)?.contiguous();
-        let q = rope_i(&split(self.q.forward(x)?, h)?, &place.cos, &place.sin)?; // (b, h, l, d)
-        let k = rope_i(&split(self.k.forward(x)?, n)?, &place.cos, &place.sin)?; // (b, n, l, d)
-        keep(&own.0, &k, place.step)?;
-        keep(&own.1, &split(self.v.forward(x)?, n)?, place.step)?;
-
-        // Scaling the query once is cheaper than scaling its score with every position.
-        let q = (q / (d as f64).sqrt())?.reshape((b, n, g * l, d))?;
-        let scores = rows_of(&own.0, place)?.transpose(2, 3)?;
-        let scores = q.matmul(&scores)?.reshape((b, n, g, l, t))?; // own positions
-        let scores = scores.broadcast_add(&place.mask)?.reshape((b, n, g * l, t))?;
-        let values = rows_of(&own.1, place)?;
-        let seen = match shared {
-            None => softmax_last_dim(&scores)?.matmul(&values)?,
-            Some(shared) => attend_both(&q, shared, &scores, &values)?,
-        }; // (b, n, g * l, d)
-        let seen = seen.reshape((b, h, l, d))?.transpose(1, 2)?.reshape((b * l, h * d))?;
-        Ok(self.o.forward(&seen)?)
+        let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?);
+        let one = |place: &Place<'_>| {
+            let qkv = [place.of(&q)?, place.of(&k)?, place.of(&v)?];
+            attend_place(shape, qkv, shared, own, place)
+        };
+        let seen = places.iter().map(one).collect::<Result<Vec<_>>>()?;
+        self.o.forward(&Tensor::cat(&seen, 0)?)
     }
 
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
         let gate = self.gate.forward(x)?.silu()?;
-        Ok(self.down.forward(&(gate * self.up.forward(x)?)?)?)
+        self.down.forward(&(gate * self.up.forward(x)?)?)
     }
+}
+
+/// What the rows of one step see.
+///
+/// # Shapes
+/// - q, result: (b * l, h * d)
+/// - k, v: (b * l, n * d)
+fn attend_place(
+    shape: &Shape,
+    [q, k, v]: [Tensor; 3],
+    shared: Option<&(Tensor, Tensor)>,
+    own: &(Tensor, Tensor),
+    place: &Place<'_>,
+) -> Result<Tensor> {
+    let (b, l, h, n, d) = (place.b, place.l, shape.heads, shape.kv_heads, shape.head_width);
+    let (g, t) = (h / n, place.t);
+    let split = |y: Tensor, heads| y.reshape((b, l, heads, d))?.transpose(1, 2)?.contiguous();
+    let q = rope_i(&split(q, h)?, &place.cos, &place.sin)?; // (b, h, l, d)
+    let k = rope_i(&split(k, n)?, &place.cos, &place.sin)?; // (b, n, l, d)
+    keep(&own.0, &k, place.step)?;
+    keep(&own.1, &split(v, n)?, place.step)?;
+
+    // Scaling the query once is cheaper than scaling its score with every position.
+    let q = (q / (d as f64).sqrt())?.reshape((b, n, g * l, d))?;
+    let scores = rows_of(&own.0, place)?.transpose(2, 3)?;
+    let scores = q.matmul(&scores)?.reshape((b, n, g, l, t))?; // own positions
+    let scores = scores.broadcast_add(&place.mask)?.reshape((b, n, g * l, t))?;
+    let values = rows_of(&own.1, place)?;
+    let seen = match shared {
+        None => softmax_last_dim(&scores)?.matmul(&values)?,
+        Some(shared) => attend_both(&q, shared, &scores, &values)?,
+    }; // (b, n, g * l, d)
+    Ok(seen.reshape((b, h, l, d))?.transpose(1, 2)?.reshape((b * l, h * d))?)
 }
 
 /// One softmax over the positions of the prefix and of the slot, without joining their keys: all
@@ -334,17 +388,35 @@ fn keep(slots: &Tensor, new: &Tensor, step: &Step<'_>) -> Result<()> {
     Ok(())
 }
 
-fn linear(tensor: QTensor, weights: Weights) -> Result<QMatMul> {
-    if weights == Weights::Unpacked {
-        return Ok(QMatMul::Tensor(tensor.dequantize(&Device::Cpu)?));
+/// A matrix of weights.
+enum Linear {
+    /// (in, out): in this order gemm reads it as it is, in the file's it is copied for every product.
+    Unpacked(Tensor),
+    Packed(QMatMul),
+}
+
+impl Linear {
+    fn new(tensor: QTensor, weights: Weights) -> Result<Linear> {
+        if weights == Weights::Unpacked {
+            return Ok(Linear::Unpacked(tensor.dequantize(&Device::Cpu)?.t()?.contiguous()?));
+        }
+        // Measured in candle 0.11: these fall to scalar code, three times slower than Q8_0.
+        let slow = matches!(tensor.dtype(), GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1);
+        let tensor = match slow {
+            true => QTensor::quantize(&tensor.dequantize(&Device::Cpu)?, GgmlDType::Q8_0)?,
+            false => tensor,
+        };
+        Ok(Linear::Packed(QMatMul::from_qtensor(tensor)?))
     }
-    // Measured in candle 0.11: these fall to scalar code, three times slower than Q8_0.
-    let slow = matches!(tensor.dtype(), GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1);
-    let tensor = match slow {
-        true => QTensor::quantize(&tensor.dequantize(&Device::Cpu)?, GgmlDType::Q8_0)?,
-        false => tensor,
-    };
-    Ok(QMatMul::from_qtensor(tensor)?)
+
+    /// # Shapes
+    /// - x: (m, in), result: (m, out)
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Linear::Unpacked(weights) => Ok(x.matmul(weights)?),
+            Linear::Packed(weights) => Ok(weights.forward(x)?),
+        }
+    }
 }
 
 fn vector(gguf: &mut Gguf, name: &str, len: usize) -> Result<Tensor> {

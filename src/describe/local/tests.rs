@@ -101,7 +101,7 @@ fn the_network_computes_what_its_slow_twin_does() {
         let past = llama.past(SLOTS, 40).unwrap();
         let ours = |filled: &[usize], first_slot: usize, tokens: &[u32], row: usize| {
             let step = Step { first_slot, filled, tokens };
-            let scores = llama.step(&step, Some(&prefix), &past).unwrap();
+            let scores = llama.step(&[step], Some(&prefix), &past).unwrap();
             scores.get(row).unwrap().to_vec1::<f32>().unwrap()
         };
         theirs(before);
