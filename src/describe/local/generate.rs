@@ -1,8 +1,7 @@
-//! Writes several rows at once: when one has ended, the next takes its slot.
+//! Writes several rows at once: when some have ended, the next take their slots.
 //!
-//! A prompt is read alone and words are written for all slots together, used or not: every product
-//! has the same shape whatever the batch, so a batch equals its singles to the last bit. The price
-//! is computing for the empty slots at the end of a batch.
+//! New rows are read together, a few at a time, and words are written for all slots in use. Neither
+//! changes what a row gets: a batch equals its singles to the last bit.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -13,12 +12,13 @@ use crate::describe::local::llama::Past;
 use crate::describe::local::llama::Prefix;
 use crate::describe::local::llama::Step;
 
-/// Rows written at once. candle's own network gained 1.3 to 1.4 times with 4 to 8 rows on a processor
-/// (measured with 135 million weights); more slots cost memory and gained nothing.
-pub(super) const SLOTS: usize = 32;
+/// Rows written at once, at most: more than these cost memory and gained nothing (measured with 135
+/// million weights).
+pub(super) const MOST_SLOTS: usize = 32;
 
-/// Rows that are read together, at least, while there are so many.
-const TOGETHER: usize = 8;
+/// Slots are used by multiples of this, and new rows are read when so many slots are free: the weights
+/// are fetched once for all of them.
+pub(super) const TOGETHER: usize = 8;
 
 /// Tokens that are read together, at most, but for those of one row.
 const READ_AT_ONCE: usize = 1024;
@@ -27,7 +27,6 @@ const READ_AT_ONCE: usize = 1024;
 pub(super) struct Generation<'a> {
     pub(super) llama: &'a Llama,
     pub(super) prefix: Option<&'a Prefix>,
-    /// [`SLOTS`] slots.
     pub(super) past: &'a Past,
     pub(super) max_new_tokens: usize,
     pub(super) is_end: &'a dyn Fn(u32) -> bool,
@@ -77,33 +76,30 @@ type OnEnd<'a> = dyn Fn(usize, Said) -> Result<()> + 'a;
 impl Generation<'_> {
     /// Writes every row that `next` has, and tells `on_end` about each as soon as it has ended.
     pub(super) fn run(&self, next: &mut NextRow<'_>, on_end: &OnEnd<'_>) -> Result<()> {
-        let mut slots: [Option<Turn>; SLOTS] = [const { None }; SLOTS];
+        let mut slots: Vec<Option<Turn>> = (0..self.past.slots()).map(|_| None).collect();
         let mut more = true;
         loop {
-            let empty = slots.iter().filter(|slot| slot.is_none()).count();
-            // Reading a few together is what makes it fast; a row that has nothing to say leaves its
-            // slot to the next one.
-            if more && (empty >= TOGETHER) {
+            let used = slots.iter().flatten().count();
+            if more && used + TOGETHER <= slots.len() {
                 more = self.fill(&mut slots, next, on_end)?;
-                continue;
-            }
-            if empty == SLOTS {
+            } else if used > 0 {
+                let width = self.gather(&mut slots, used)?;
+                self.advance(&mut slots[..width], on_end)?;
+            } else {
                 return Ok(());
             }
-            self.advance(&mut slots, on_end)?;
         }
     }
 
     /// Begins rows in empty slots; false when there are no more.
     fn fill(
         &self,
-        slots: &mut [Option<Turn>; SLOTS],
+        slots: &mut [Option<Turn>],
         next: &mut NextRow<'_>,
         on_end: &OnEnd<'_>,
     ) -> Result<bool> {
-        let mut rows = Vec::new();
-        let mut tokens = 0;
-        for slot in (0..SLOTS).filter(|&slot| slots[slot].is_none()) {
+        let (mut rows, mut tokens) = (Vec::new(), 0);
+        for slot in (0..slots.len()).filter(|&slot| slots[slot].is_none()) {
             if tokens >= READ_AT_ONCE {
                 break;
             }
@@ -116,21 +112,38 @@ impl Generation<'_> {
         }
         let steps: Vec<Step<'_>> = rows.iter().map(|(slot, row)| row.first_step(*slot)).collect();
         let scores = self.llama.step(&steps, self.prefix, self.past)?;
-        drop(steps);
         for (i, (slot, row)) in rows.into_iter().enumerate() {
-            let filled = row.question.len();
-            let turn = Turn { index: row.index, sampler: row.sampler, filled, said: Vec::new() };
+            let turn = Turn {
+                index: row.index,
+                filled: row.question.len(),
+                sampler: row.sampler,
+                said: Vec::new(),
+            };
             slots[slot] = self.hear(slot, turn, &scores.get(i)?, on_end)?;
         }
         Ok(true)
     }
 
-    /// One more token in every slot.
-    fn advance(&self, slots: &mut [Option<Turn>; SLOTS], on_end: &OnEnd<'_>) -> Result<()> {
+    /// Moves rows to the front where fewer slots will do; gives how many are then to be advanced.
+    fn gather(&self, slots: &mut [Option<Turn>], used: usize) -> Result<usize> {
+        let width = used.next_multiple_of(TOGETHER).min(slots.len());
+        for from in width..slots.len() {
+            let free = slots.iter().position(Option::is_none);
+            if let (Some(turn), Some(to)) = (slots[from].take(), free) {
+                self.past.copy(from, to, turn.filled)?;
+                slots[to] = Some(turn);
+            }
+        }
+        Ok(width)
+    }
+
+    /// One more token in each of the first slots.
+    fn advance(&self, slots: &mut [Option<Turn>], on_end: &OnEnd<'_>) -> Result<()> {
         // An empty slot reads token 0 at its start, where the next row will write over it.
         let last = |turn: &Turn| turn.said.last().copied().unwrap_or_default();
-        let tokens = slots.each_ref().map(|turn| turn.as_ref().map_or(0, last));
-        let filled = slots.each_ref().map(|turn| turn.as_ref().map_or(0, |turn| turn.filled));
+        let tokens: Vec<u32> = slots.iter().map(|turn| turn.as_ref().map_or(0, last)).collect();
+        let filled: Vec<usize> =
+            slots.iter().map(|turn| turn.as_ref().map_or(0, |turn| turn.filled)).collect();
         let step = Step { first_slot: 0, filled: &filled, tokens: &tokens };
         let scores = self.llama.step(&[step], self.prefix, self.past)?;
         for (slot, place) in slots.iter_mut().enumerate() {

@@ -108,6 +108,21 @@ pub(super) struct Step<'a> {
 }
 
 impl Past {
+    /// Its slots.
+    pub(super) fn slots(&self) -> usize {
+        self.blocks.first().map_or(0, |(keys, _)| keys.dims()[0])
+    }
+
+    /// Copies the first positions of a slot to another one.
+    pub(super) fn copy(&self, from: usize, to: usize, filled: usize) -> Result<()> {
+        for slots in self.blocks.iter().flat_map(|(keys, values)| [keys, values]) {
+            // Copied first: a tensor cannot be read while it is written.
+            let held = slots.narrow(0, from, 1)?.narrow(2, 0, filled)?.contiguous()?;
+            slots.narrow(0, to, 1)?.slice_set(&held, 2, 0)?;
+        }
+        Ok(())
+    }
+
     /// Makes a slot as it was when new.
     pub(super) fn clear(&self, slot: usize) -> Result<()> {
         for slots in self.blocks.iter().flat_map(|(keys, values)| [keys, values]) {
@@ -142,6 +157,12 @@ impl Llama {
             sin,
             shape,
         })
+    }
+
+    /// Bytes of a slot.
+    pub(super) fn slot_bytes(&self, capacity: usize) -> usize {
+        let keys = self.shape.kv_heads * self.shape.head_width * capacity;
+        keys * 2 * size_of::<f32>() * self.shape.blocks
     }
 
     /// Empty slots for so many rows.
@@ -193,8 +214,12 @@ impl Llama {
             .flat_map(Place::last_tokens)
             .map(u32::try_from)
             .collect::<Result<_, _>>()?;
-        let last = x.index_select(&Tensor::new(last, &Device::Cpu)?, 0)?; // (rows, c)
-        self.output.forward(&rms_norm(&last, &self.norm, self.shape.norm_epsilon)?)
+        let rows = last.len();
+        // A lone row goes twice: for one row gemm adds in another order.
+        let last = if rows == 1 { vec![last[0]; 2] } else { last };
+        let last = x.index_select(&Tensor::new(last, &Device::Cpu)?, 0)?; // (rows or 2, c)
+        let last = rms_norm(&last, &self.norm, self.shape.norm_epsilon)?;
+        Ok(self.output.forward(&last)?.narrow(0, 0, rows)?)
     }
 }
 

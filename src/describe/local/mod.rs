@@ -1,8 +1,7 @@
 //! Writes in this process: a GGUF model of the Llama family, run by candle on the CPU.
 //!
 //! The tokens of the system text and the worked examples are read once and shared by every row.
-//! Rows are written several at a time, in slots of one shape, so that what a row gets does not
-//! depend on its neighbours. Never downloads: a name means a model that was pulled before.
+//! Rows are written several at a time; what a row gets does not depend on its neighbours. Never downloads: a name means a model that was pulled before.
 
 mod chat;
 mod generate;
@@ -38,9 +37,10 @@ use crate::chat::writer::Writer;
 use crate::describe::local::chat::Dialect;
 use crate::describe::local::generate::End;
 use crate::describe::local::generate::Generation;
+use crate::describe::local::generate::MOST_SLOTS;
 use crate::describe::local::generate::Row;
-use crate::describe::local::generate::SLOTS;
 use crate::describe::local::generate::Said;
+use crate::describe::local::generate::TOGETHER;
 use crate::describe::local::gguf::Gguf;
 use crate::describe::local::llama::Llama;
 use crate::describe::local::llama::Past;
@@ -98,7 +98,7 @@ pub struct Local {
     size: usize,
     /// State after the prefix last asked with: in practice there is one for a whole run.
     prefix: Mutex<Option<Known>>,
-    /// Slots that nobody uses now: they are as large as the model's state for [`SLOTS`] rows.
+    /// Slots that nobody uses now: they are as large as the model's state for all rows of a caller.
     spare: Mutex<Vec<Past>>,
 }
 
@@ -162,7 +162,7 @@ impl Writer for Local {
 
     fn appetite(&self) -> Appetite {
         // The last rows of a call leave slots empty; four fillings make that a small part.
-        Appetite { threads: self.config.threads.max(1), batch: SLOTS * 4 }
+        Appetite { threads: self.config.threads.max(1), batch: self.slots() * 4 }
     }
 
     fn probe(&self) -> Result<String> {
@@ -186,7 +186,7 @@ impl Local {
     fn write_run(&self, run: &[Prompted], on_reply: &OnReply<'_>) -> Result<()> {
         let Some(first) = run.first() else { return Ok(()) };
         let prefix = self.prefix(&first.chat.prefix)?;
-        let past = self.slots()?;
+        let past = self.past()?;
         let is_end = |token| self.dialect.is_end(token);
         let generation = Generation {
             llama: &self.llama,
@@ -266,9 +266,16 @@ impl Local {
         Ok(state)
     }
 
-    fn slots(&self) -> Result<Past> {
+    fn past(&self) -> Result<Past> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.map_or_else(|| self.llama.past(SLOTS, self.capacity()), Ok)
+        spare.map_or_else(|| self.llama.past(self.slots(), self.capacity()), Ok)
+    }
+
+    /// Rows that a caller writes at once: as many as a gigabyte holds, within reason.
+    fn slots(&self) -> usize {
+        const BYTES: usize = 1 << 30;
+        let fit = BYTES / self.llama.slot_bytes(self.capacity()).max(1);
+        (fit / TOGETHER * TOGETHER).clamp(TOGETHER, MOST_SLOTS)
     }
 
     fn capacity(&self) -> usize {

@@ -98,7 +98,7 @@ fn the_network_computes_what_its_slow_twin_does() {
             scores.squeeze(0).unwrap().to_vec1::<f32>().unwrap()
         };
         let prefix = llama.prefix(before).unwrap();
-        let past = llama.past(SLOTS, 40).unwrap();
+        let past = llama.past(MOST_SLOTS, 40).unwrap();
         let ours = |filled: &[usize], first_slot: usize, tokens: &[u32], row: usize| {
             let step = Step { first_slot, filled, tokens };
             let scores = llama.step(&[step], Some(&prefix), &past).unwrap();
@@ -107,7 +107,7 @@ fn the_network_computes_what_its_slow_twin_does() {
         theirs(before);
         assert_close(&theirs(question), &ours(&[0], 3, question, 0), tolerance);
         for (i, word) in words.iter().enumerate() {
-            let (mut filled, mut tokens) = ([0; SLOTS], [0; SLOTS]);
+            let (mut filled, mut tokens) = ([0; MOST_SLOTS], [0; MOST_SLOTS]);
             (filled[3], tokens[3]) = (question.len() + i, *word);
             assert_close(&theirs(&[*word]), &ours(&filled, 0, &tokens, 3), tolerance);
         }
@@ -125,7 +125,7 @@ fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
 fn a_batch_equals_its_singles() {
     for temperature in [0.0, 0.9] {
         let local = local(&Tiny::default(), &LocalConfig { temperature, ..short() }).unwrap();
-        let batch = rows(19, 5);
+        let batch = rows(45, 5);
         let together = answers(&local, &batch);
         assert_eq!(together.len(), batch.len());
         for (i, prompted) in batch.iter().enumerate() {
