@@ -39,6 +39,9 @@ use serde_json::json;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// As in `cli/memory.rs`, which says why.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
 /// A chat as both programs read it: what all rows share, and the turn of one.
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -47,6 +50,8 @@ struct Line {
 }
 
 fn main() -> Result<()> {
+    // SAFETY: sets a number.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {

@@ -12,6 +12,7 @@ mod eval;
 mod instruct;
 mod label_studio;
 mod look;
+mod memory;
 mod models;
 mod outcome;
 mod plan;
@@ -129,18 +130,23 @@ struct Setup {
 
 impl Cli {
     /// Whether most of the time goes into tensors, and memory had better be kept.
-    pub fn computes(&self) -> bool {
+    fn computes(&self) -> bool {
         match &self.command {
             Command::Audit(audit) => audit.computes(),
-            Command::Embed(_) | Command::Similarity(_) | Command::Train(_) | Command::Eval(_) => {
-                true
-            }
+            Command::Embed(_)
+            | Command::Similarity(_)
+            | Command::Train(_)
+            | Command::Ablate(_)
+            | Command::Eval(_) => true,
             _ => false,
         }
     }
 
     /// Does what was asked and says how it went.
     pub fn run(self) -> ExitCode {
+        if self.computes() {
+            memory::keep();
+        }
         if !matches!(self.command, Command::Refine(_) | Command::Demo { .. } | Command::Train(_)) {
             // `recaption why ... | head` ends with `head`, as other tools do; a run goes on.
             // SAFETY: sets the disposition of a signal, before any other thread is there.

@@ -18,6 +18,7 @@ use crate::chat::Statement;
 use crate::chat::Used;
 use crate::cli::bill;
 use crate::cli::look;
+use crate::cli::memory;
 use crate::cli::outcome::Outcome;
 use crate::cli::plan;
 use crate::cli::progress::Display;
@@ -139,6 +140,9 @@ impl Refine {
 
     pub(super) fn run(mut self) -> Result<Outcome> {
         let config = std::mem::take(&mut self.settings).resolve()?;
+        if config.describe.writer == WriterKind::Local {
+            memory::keep();
+        }
         let folder = RunFolder::new(&self.output);
         if self.dry_run {
             return plan::dry_run(&self, &folder, config);
