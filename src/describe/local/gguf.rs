@@ -120,7 +120,11 @@ impl Gguf {
 impl Shape {
     fn read(content: &Content) -> Result<Shape> {
         let family = text(content, "general.architecture").unwrap_or("not named");
-        ensure!(family == "llama", "the architecture is {family}: only llama can be run here");
+        ensure!(
+            family == "llama",
+            "the architecture is {family}: only llama can be run here; serve the model (llama-server, \
+             Ollama, vLLM) and use the remote writer"
+        );
         let experts = optional(content, "llama.expert_count").unwrap_or(0);
         ensure!(experts == 0, "it is a mixture of experts, which cannot be run here");
         let width = number(content, "llama.embedding_length", MAX_WIDTH)?;
