@@ -13,6 +13,7 @@ mod fetch;
 mod instruct;
 mod label_studio;
 mod local;
+mod memory;
 mod messy;
 mod parity;
 mod perceive;
