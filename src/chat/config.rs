@@ -35,7 +35,8 @@ pub struct RemoteConfig {
     pub timeout_s: u64,
     /// Attempts and pauses when an endpoint fails for the moment.
     pub retry: Policy,
-    /// So many rows failing one after another, with no success between them, end the run; 0 never.
+    /// So many rows failing one after another, with no success between them, end the run; 0 never. An
+    /// endpoint that refuses so many (400, 422: a parameter that it does not know) is not asked any more.
     pub give_up_after: u32,
     /// Seconds without one success, while attempts fail, that end the run; 0 never.
     pub give_up_after_s: u64,

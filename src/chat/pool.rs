@@ -83,6 +83,8 @@ struct Desk {
     closed_until: Option<Instant>,
     /// Failures since the last success.
     failures: u32,
+    /// Rows that it refused since the last success.
+    rows_refused: u32,
     /// Why it is not asked any more.
     out: Option<String>,
     served: u64,
@@ -134,6 +136,7 @@ impl Pool {
                 limits: Limits::new(place.requests_per_minute, place.tokens_per_minute),
                 closed_until: None,
                 failures: 0,
+                rows_refused: 0,
                 out: None,
                 served: 0,
                 failed: 0,
@@ -274,8 +277,16 @@ impl Pool {
     pub(super) fn served(&self, lease: &Lease, spent: &Spent) {
         self.bill().settle(&lease.reserved, spent);
         self.leave(lease, Ended::Served, |desk, _| {
-            (desk.served, desk.failures) = (desk.served + 1, 0);
+            (desk.served, desk.failures, desk.rows_refused) = (desk.served + 1, 0, 0);
         });
+    }
+
+    /// How many rows this endpoint has refused since it last answered one, this row included.
+    pub(super) fn count_refused_row(&self, lease: &Lease) -> u32 {
+        let mut state = self.lock();
+        let desk = &mut state.desks[lease.index];
+        desk.rows_refused = desk.rows_refused.saturating_add(1);
+        desk.rows_refused
     }
 
     /// It brought none, for a reason that is the row's and not the endpoint's.

@@ -1,7 +1,7 @@
 //! The writer that asks endpoints: one request for each chat, each as often as it takes.
 //!
-//! What ends a run: no endpoint that accepts the key or knows the model, many rows in a row without one
-//! success, or a budget that is spent. Then nothing new is asked, and what is in flight is waited for and
+//! What ends a run: no endpoint that accepts the key, the model and the parameters, many rows in a row
+//! without one success, or a budget that is spent. Then nothing new is asked, and what is in flight is waited for and
 //! kept, because it is paid.
 
 use std::env;
@@ -279,11 +279,7 @@ impl Shared {
                 *self.trouble() = Trouble::none();
                 Attempt::Done((lease, reply, spent))
             }
-            Answer::Row(reason) => {
-                self.pool.refused_row(&lease);
-                *self.trouble() = Trouble::none();
-                Attempt::Fatal(Failure::Row(RowError { reason, retryable: false }))
-            }
+            Answer::Row(reason) => self.refused(&lease, reason),
             Answer::Moment { reason, after, is_refusal } => {
                 let goes_elsewhere = self.pool.failed(&lease, is_refusal, after);
                 if let Err(error) = self.count_attempt(&reason) {
@@ -292,10 +288,30 @@ impl Shared {
                 let after = if goes_elsewhere { Some(Duration::ZERO) } else { after };
                 again(reason, after)
             }
-            Answer::Endpoint(why) => match self.pool.out(&lease, &why) {
-                Ok(()) => again(why, Some(Duration::ZERO)),
-                Err(error) => Attempt::Fatal(Failure::Run(error)),
-            },
+            Answer::Endpoint(why) => self.out(&lease, why),
+        }
+    }
+
+    /// One row that an endpoint refuses may be at fault; where it refuses each, the question is.
+    fn refused(&self, lease: &Lease, reason: String) -> Attempt<Bought, Failure> {
+        let (refused, limit) = (self.pool.count_refused_row(lease), self.config.give_up_after);
+        if limit == 0 || refused < limit {
+            self.pool.refused_row(lease);
+            return Attempt::Fatal(Failure::Row(RowError { reason, retryable: false }));
+        }
+        let base_url = &self.pool.endpoint(lease.index).place.base_url;
+        let change = wire::advice(&self.parameters, &reason);
+        let why = format!(
+            "{reason}\n{base_url} refused {refused} rows in this way and answered none in between, so it \
+             is the request and not the rows: {change}; or raise `give_up_after`"
+        );
+        self.out(lease, why)
+    }
+
+    fn out(&self, lease: &Lease, why: String) -> Attempt<Bought, Failure> {
+        match self.pool.out(lease, &why) {
+            Ok(()) => again(why, Some(Duration::ZERO)),
+            Err(error) => Attempt::Fatal(Failure::Run(error)),
         }
     }
 

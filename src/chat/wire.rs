@@ -98,6 +98,28 @@ pub(super) fn is_about_schema(said: &str) -> bool {
         .any(|word| said.contains(word))
 }
 
+/// What to change where each request is refused: the parameter that the refusal names, if it names one.
+pub(super) fn advice(parameters: &Map<String, Value>, said: &str) -> String {
+    let named = parameters.keys().map(String::as_str).chain(["seed"]);
+    let named = named.filter(|name| *name != "model" && is_named(said, name));
+    let longest = parameters.get("max_tokens").filter(|_| is_named(said, "max_completion_tokens"));
+    let instead = longest.map_or_else(String::new, |tokens| {
+        format!(" (and set `extra = {{ max_completion_tokens = {tokens} }}`)")
+    });
+    // Texts of other parameters are another run's.
+    match named.max_by_key(|name| name.len()) {
+        Some(name) => format!("put {name:?} into `omit`{instead} and run again with a new -o"),
+        None => "leave out what it does not take (`omit`), or change `extra`, `max_tokens` or \
+                 `temperature`, and run again with a new -o"
+            .to_owned(),
+    }
+}
+
+/// As a word of its own: `max_tokens` is not in `max_tokens_per_day`.
+fn is_named(said: &str, name: &str) -> bool {
+    said.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+}
+
 /// Whether a field may be sent.
 pub(super) fn is_accepted(config: &RemoteConfig, field: &str) -> bool {
     !config.omit.iter().any(|name| name == field)
@@ -262,6 +284,19 @@ mod tests {
         assert_eq!(slots(br#"{"total_slots": 4, "model_path": "x"}"#), Some(4));
         assert_eq!(slots(br#"{"total_slots": 0}"#), None);
         assert_eq!(slots(b"not found"), None);
+    }
+
+    #[test]
+    fn a_refused_parameter_is_named_with_what_to_do() {
+        let sent = parameters(&RemoteConfig::default());
+        let about = |said: &str| advice(&sent, said);
+        assert!(about("Unsupported value: 'temperature'").starts_with("put \"temperature\" into"));
+        assert!(about("unknown field `seed`").contains("\"seed\""));
+        let other = about("'max_tokens' is not supported. Use 'max_completion_tokens' instead.");
+        assert!(other.contains("\"max_tokens\"") && other.contains("{ max_completion_tokens"));
+        for vague in ["bad request", "max_tokens_per_day", "this model is small"] {
+            assert!(about(vague).starts_with("leave out"), "{vague}");
+        }
     }
 
     #[test]

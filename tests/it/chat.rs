@@ -156,6 +156,34 @@ fn requests_are_shared_by_weight() {
 }
 
 #[test]
+fn a_parameter_that_is_always_refused_ends_the_run_and_an_odd_row_does_not() {
+    let refusing = || Server::start(|_, _| status(400, "", "unsupported value: 'temperature'"));
+    let picky = refusing();
+    let mut one = config(&[&picky]);
+    (one.concurrency, one.max_concurrency) = (4, 4);
+    let (replies, end) = write(&open(&one), 200);
+    let error = end.unwrap_err().to_string();
+    assert!(error.contains("400: unsupported value") && error.contains("`omit`"), "{error}");
+    assert!(error.contains("\"temperature\"") && error.contains("give_up_after"), "{error}");
+    assert_eq!(replies.iter().flatten().count(), 0);
+    assert!((25..=29).contains(&picky.count()), "{}", picky.count());
+
+    // Half of all rows, but never many without an answer in between.
+    let odd = Server::start(|number, _| match number % 2 {
+        0 => status(422, "", "this text is too long"),
+        _ => completion("A dog."),
+    });
+    one.endpoints[0].base_url.clone_from(&odd.base_url);
+    assert_eq!(answered(&open(&one), 200), 100);
+
+    // Of two servers, one takes the parameter: it gets the rest.
+    let (picky, good) = (refusing(), Server::start(|_, _| slowly("A dog.")));
+    let remote = open(&config(&[&picky, &good]));
+    assert!(answered(&remote, 200) >= 200 - 24);
+    assert!(remote.usage()[0].out.as_ref().is_some_and(|why| why.contains("temperature")));
+}
+
+#[test]
 fn a_server_gets_as_many_at_once_as_it_says_or_as_helps() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let props = json!({ "total_slots": 3 }).to_string();
