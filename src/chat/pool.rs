@@ -415,12 +415,18 @@ impl Desk {
 impl Place {
     /// What so many tokens cost here.
     pub(super) fn spent(&self, prompt_tokens: u32, completion_tokens: u32) -> Spent {
-        let (prompt, completion) = (f64::from(prompt_tokens), f64::from(completion_tokens));
         Spent {
             requests: 1,
             prompt_tokens: u64::from(prompt_tokens),
             completion_tokens: u64::from(completion_tokens),
-            cost: (prompt * self.prompt_price + completion * self.completion_price) / 1e6,
+            estimated_tokens: 0,
+            cost: self.cost(prompt_tokens, completion_tokens),
         }
+    }
+
+    /// The money alone.
+    pub(super) fn cost(&self, prompt_tokens: u32, completion_tokens: u32) -> f64 {
+        let (prompt, completion) = (f64::from(prompt_tokens), f64::from(completion_tokens));
+        (prompt * self.prompt_price + completion * self.completion_price) / 1e6
     }
 }

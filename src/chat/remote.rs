@@ -273,9 +273,11 @@ impl Shared {
                 let written =
                     || u32::try_from(reply.text.len() / CHARS_PER_TOKEN).unwrap_or(u32::MAX);
                 let place = &self.pool.endpoint(lease.index).place;
-                let completion = reply.tokens.unwrap_or_else(written);
-                let spent = place.spent(reply.prompt_tokens.unwrap_or(tokens), completion);
-                reply.cost = spent.cost;
+                reply.estimated = (tokens, written());
+                let (prompt, completion) = (reply.prompt_tokens, reply.tokens);
+                reply.cost =
+                    place.cost(prompt.unwrap_or(tokens), completion.unwrap_or_else(written));
+                let spent = reply.spent();
                 *self.trouble() = Trouble::none();
                 Attempt::Done((lease, reply, spent))
             }

@@ -37,7 +37,7 @@ use crate::chat::writer::Reply;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Layout of the tables, in SQLite's `user_version`.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 
 const CREATE: &str = "
     CREATE TABLE IF NOT EXISTS replies (
@@ -58,9 +58,10 @@ const CREATE: &str = "
         requests          INTEGER NOT NULL,
         prompt_tokens     INTEGER NOT NULL,
         completion_tokens INTEGER NOT NULL,
-        cost              REAL NOT NULL
+        cost              REAL NOT NULL,
+        estimated_tokens  INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 2;
+    PRAGMA user_version = 3;
 ";
 
 /// From the layout that knew no prices.
@@ -68,6 +69,9 @@ const FROM_1: &str = "
     ALTER TABLE replies ADD COLUMN prompt_tokens INTEGER;
     ALTER TABLE replies ADD COLUMN cost REAL NOT NULL DEFAULT 0;
 ";
+
+/// From the layout that did not know what was estimated.
+const FROM_2: &str = "ALTER TABLE bills ADD COLUMN estimated_tokens INTEGER NOT NULL DEFAULT 0";
 
 /// The replies already paid for; shared by all threads of a run.
 pub struct Store {
@@ -149,6 +153,9 @@ impl Store {
         if layout == 1 {
             db.execute_batch(FROM_1).map_err(explain)?;
         }
+        if layout == 2 {
+            db.execute_batch(FROM_2).map_err(explain)?;
+        }
         db.execute_batch(CREATE).map_err(explain)?;
         db.execute_batch("COMMIT").map_err(explain)?;
         Ok(Store { path: path.to_owned(), db: Mutex::new(db) })
@@ -178,8 +185,8 @@ impl Store {
 
     /// What a run has spent, by its own account.
     pub fn spent(&self, run: &str) -> Result<Spent> {
-        const SELECT: &str = "SELECT requests, prompt_tokens, completion_tokens, cost FROM bills \
-                              WHERE run = ?1";
+        const SELECT: &str = "SELECT requests, prompt_tokens, completion_tokens, cost, estimated_tokens \
+                              FROM bills WHERE run = ?1";
         let spent = |row: &Row<'_>| {
             let number = |place| row.get::<_, i64>(place).map(i64::unsigned_abs);
             Ok(Spent {
@@ -187,10 +194,38 @@ impl Store {
                 prompt_tokens: number(1)?,
                 completion_tokens: number(2)?,
                 cost: row.get(3)?,
+                estimated_tokens: number(4)?,
             })
         };
         let found = self.lock().query_row(SELECT, [run], spent).optional();
         Ok(found.map_err(|e| explain(&self.path, e))?.unwrap_or_default())
+    }
+
+    /// Who has a bill here.
+    pub fn payers(&self) -> Result<Vec<String>> {
+        self.all("SELECT run FROM bills ORDER BY run", |row| row.get(0))
+    }
+
+    /// Adds the bill of one payer, if there is any, to that of another.
+    pub fn hand_over(&self, from: &str, to: &str) -> Result<()> {
+        const ADD: &str = "
+            INSERT INTO bills (run, requests, prompt_tokens, completion_tokens, cost, estimated_tokens)
+            SELECT ?2, requests, prompt_tokens, completion_tokens, cost, estimated_tokens
+            FROM bills WHERE run = ?1
+            ON CONFLICT (run) DO UPDATE SET
+                requests = requests + excluded.requests,
+                prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+                completion_tokens = completion_tokens + excluded.completion_tokens,
+                cost = cost + excluded.cost,
+                estimated_tokens = estimated_tokens + excluded.estimated_tokens";
+        let move_bill = || {
+            let mut db = self.lock();
+            let both = db.transaction()?;
+            both.execute(ADD, [from, to])?;
+            both.execute("DELETE FROM bills WHERE run = ?1", [from])?;
+            both.commit()
+        };
+        if from == to { Ok(()) } else { move_bill().map_err(|e| explain(&self.path, e)) }
     }
 
     /// Counts what is kept.
@@ -258,6 +293,7 @@ fn reply(row: &Row<'_>) -> rusqlite::Result<Reply> {
         tokens: row.get(2)?,
         model: Arc::from(row.get::<_, String>(3)?),
         prompt_tokens: row.get(4)?,
+        estimated: (0, 0),
         cost: row.get(5)?,
     })
 }
@@ -284,14 +320,23 @@ fn insert(db: &Connection, key: &Key, paid: &Paid<'_>) -> rusqlite::Result<bool>
 
 fn charge(db: &Connection, Paid { run, reply, .. }: &Paid<'_>) -> rusqlite::Result<()> {
     const CHARGE: &str = "
-        INSERT INTO bills VALUES (?1, 1, ?2, ?3, ?4)
+        INSERT INTO bills (run, requests, prompt_tokens, completion_tokens, cost, estimated_tokens)
+        VALUES (?1, 1, ?2, ?3, ?4, ?5)
         ON CONFLICT (run) DO UPDATE SET
             requests = requests + 1,
             prompt_tokens = prompt_tokens + ?2,
             completion_tokens = completion_tokens + ?3,
-            cost = cost + ?4";
-    let (prompt, written) = (reply.prompt_tokens.unwrap_or(0), reply.tokens.unwrap_or(0));
-    db.prepare_cached(CHARGE)?.execute(params![run, prompt, written, reply.cost])?;
+            cost = cost + ?4,
+            estimated_tokens = estimated_tokens + ?5";
+    let Spent { prompt_tokens, completion_tokens, estimated_tokens, cost, .. } = reply.spent();
+    let number = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+    db.prepare_cached(CHARGE)?.execute(params![
+        run,
+        number(prompt_tokens),
+        number(completion_tokens),
+        cost,
+        number(estimated_tokens),
+    ])?;
     Ok(())
 }
 
@@ -341,6 +386,7 @@ mod tests {
             finish_reason: "stop".to_owned(),
             tokens: Some(3),
             prompt_tokens: Some(50),
+            estimated: (0, 0),
             cost: 0.5,
             model: Arc::from("m"),
         }
@@ -382,9 +428,27 @@ mod tests {
         let got = store.get_batch(&[key("b"), key("c"), key("a")]).unwrap();
         assert_eq!(got, [Some(said("")), None, Some(said("one"))]);
         assert_eq!(store.count().unwrap(), Count { accepted: 1, refused: 1 });
-        let spent = Spent { requests: 3, prompt_tokens: 150, completion_tokens: 9, cost: 1.5 };
+        let mut spent =
+            Spent { requests: 3, prompt_tokens: 150, completion_tokens: 9, ..spent_money(1.5) };
         assert_eq!(store.spent("r").unwrap(), spent);
         assert_eq!(store.spent("another").unwrap(), Spent::default());
+
+        // What nobody counted is charged as it was estimated.
+        let uncounted = Reply { tokens: None, estimated: (9, 4), cost: 0.0, ..said("three") };
+        store.put(&key("c"), &Paid { run: "old", ..paid(&uncounted, None) }).unwrap();
+        assert_eq!(store.spent("old").unwrap().estimated_tokens, 4);
+        store.hand_over("old", "r").unwrap();
+        store.hand_over("nobody", "r").unwrap();
+        (spent.requests, spent.prompt_tokens) = (4, 200);
+        (spent.completion_tokens, spent.estimated_tokens) = (13, 4);
+        assert_eq!(
+            (store.spent("r").unwrap(), store.payers().unwrap()),
+            (spent, vec!["r".to_owned()])
+        );
+    }
+
+    fn spent_money(cost: f64) -> Spent {
+        Spent { cost, ..Spent::default() }
     }
 
     #[test]

@@ -171,6 +171,7 @@ pub(super) fn reply(body: &[u8], asked: &str) -> Result<Reply, serde_json::Error
         finish_reason: choice.finish_reason.unwrap_or_else(|| "unknown".to_owned()),
         tokens: usage.completion_tokens,
         prompt_tokens: usage.prompt_tokens,
+        estimated: (0, 0),
         cost: 0.0,
         model: completion.model.filter(|m| !m.is_empty()).map_or_else(|| asked.into(), Into::into),
     })

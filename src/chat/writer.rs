@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::chat::bill::Bill;
+use crate::chat::bill::Spent;
 use crate::chat::pool::Usage;
 
 /// Something that answers chats: an endpoint, or a model in this process.
@@ -139,10 +140,31 @@ pub struct Reply {
     pub tokens: Option<u32>,
     /// Tokens of the prompt, where somebody counted them.
     pub prompt_tokens: Option<u32>,
+    /// What counts on the bill for tokens of the prompt and of the answer that nobody counted.
+    pub estimated: (u32, u32),
     /// Money, by the configured prices.
     pub cost: f64,
     /// Model and revision, as exactly as the writer knows them.
     pub model: Arc<str>,
+}
+
+impl Reply {
+    /// What it counts on a bill.
+    pub fn spent(&self) -> Spent {
+        let of = |counted: Option<u32>, estimated: u32| match counted {
+            Some(counted) => (u64::from(counted), 0),
+            None => (u64::from(estimated), u64::from(estimated)),
+        };
+        let (prompt_tokens, of_prompt) = of(self.prompt_tokens, self.estimated.0);
+        let (completion_tokens, of_completion) = of(self.tokens, self.estimated.1);
+        Spent {
+            requests: 1,
+            prompt_tokens,
+            completion_tokens,
+            estimated_tokens: of_prompt + of_completion,
+            cost: self.cost,
+        }
+    }
 }
 
 /// Why one row has no reply.

@@ -32,6 +32,7 @@ use recaption::chat::Remote;
 use recaption::chat::RemoteConfig;
 use recaption::chat::Reply;
 use recaption::chat::Spent;
+use recaption::chat::Statement;
 use recaption::chat::Writer;
 use recaption::retry::Policy;
 use secrecy::SecretString;
@@ -304,6 +305,56 @@ fn endpoints_that_cannot_be_meant_are_refused() {
         let error = format!("{:#}", Remote::open(&config).unwrap_err());
         assert!(error.contains(says) && !error.contains("secret"), "{error}");
     }
+}
+
+/// A server that counts no tokens, a folder that moves between the sessions, and at last a bill of the days
+/// when bills were named after folders: what was spent is known in each session.
+#[test]
+fn a_budget_of_tokens_holds_over_sessions_and_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, run) = (dir.path().join("data"), dir.path().join("run"));
+    fs::create_dir(&data).unwrap();
+    dataset(&data, 60);
+    let server = Server::start(|number, body| match number {
+        usize::MAX => status(404, "", "no list"),
+        _ => {
+            let text = format!("A statue of a rider on a horse, {}.", words(body));
+            let said =
+                json!({ "choices": [{ "message": { "content": text }, "finish_reason": "stop" }] });
+            Act::Answer { status: 200, headers: "", body: said.to_string() }
+        }
+    });
+    let session = |run: &Path, tokens: &str| {
+        let mut command = refine("refine", &data, run, &server.base_url);
+        let end = command.args(["--max-tokens", tokens]).output().unwrap();
+        let said = String::from_utf8_lossy(&end.stderr).into_owned();
+        assert_eq!(end.status.code(), Some(4), "{said}");
+        said
+    };
+    let said = session(&run, "20000");
+    assert!(said.contains("(estimated)"), "{said}");
+    let paid = server.count();
+    assert!((1..60).contains(&paid), "{paid}");
+    let bill = |run: &Path| -> Statement {
+        serde_json::from_slice(&fs::read(run.join("bill.json")).unwrap()).unwrap()
+    };
+    let first = bill(&run);
+    assert_eq!(first.spent.estimated_tokens, first.spent.tokens());
+    assert_eq!(first.spent.requests, paid as u64);
+
+    let moved = dir.path().join("moved");
+    fs::rename(&run, &moved).unwrap();
+    session(&moved, "20000");
+    assert_eq!((bill(&moved).spent, server.count()), (first.spent, paid));
+
+    let store = rusqlite::Connection::open(moved.join("requests.sqlite")).unwrap();
+    store.execute("UPDATE bills SET run = '/the/place/of/old'", []).unwrap();
+    drop(store);
+    fs::remove_file(moved.join("bill.json")).unwrap();
+    session(&moved, "20000");
+    let old = bill(&moved);
+    assert_eq!((old.spent, server.count()), (first.spent, paid));
+    assert_ne!(old.run, first.run);
 }
 
 const ROWS: usize = 700;
