@@ -6,7 +6,7 @@
 //! any of them, so that no answer is bought twice.
 //!
 //! ```text
-//! purchases -> store, flights        bought before? being asked now?
+//! purchases -> store, flights, claims        bought before? being asked now, here or by another process?
 //!     |
 //!   remote -> pool -> gate, limits, bill        who may be asked, how much at once, for how much
 //!     |
@@ -15,6 +15,7 @@
 
 pub mod bill;
 pub mod cache;
+mod claims;
 pub mod config;
 mod endpoint;
 pub mod flights;

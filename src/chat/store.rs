@@ -25,11 +25,14 @@ use rusqlite::ErrorCode;
 use rusqlite::OptionalExtension;
 use rusqlite::Row;
 use rusqlite::ToSql;
+use rusqlite::TransactionBehavior;
 use rusqlite::params;
 use sha2::Digest;
 use sha2::Sha256;
 
 use crate::chat::bill::Spent;
+use crate::chat::claims;
+use crate::chat::claims::Owner;
 use crate::chat::writer::Prompted;
 use crate::chat::writer::Reply;
 
@@ -60,6 +63,11 @@ const CREATE: &str = "
         completion_tokens INTEGER NOT NULL,
         cost              REAL NOT NULL,
         estimated_tokens  INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS claims (
+        key      BLOB PRIMARY KEY,
+        owner    TEXT NOT NULL,
+        until_ms INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     PRAGMA user_version = 3;
 ";
@@ -98,6 +106,17 @@ pub struct Paid<'a> {
     pub refused: Option<&'a str>,
 }
 
+/// What is known of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Looked {
+    /// It was answered.
+    Known(Reply),
+    /// It is to be asked, and nobody else will.
+    Ours,
+    /// Another process is asking it.
+    Theirs,
+}
+
 /// How much the store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -108,6 +127,10 @@ pub struct Count {
 }
 
 impl Key {
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The key of one question to one writer.
     pub fn of(identity: &serde_json::Value, attempt: u32, prompted: &Prompted) -> Key {
         let mut hash = Sha256::new();
@@ -167,6 +190,51 @@ impl Store {
         keys.iter().map(|key| get(&db, key).map_err(|e| explain(&self.path, e))).collect()
     }
 
+    /// The replies kept under these keys, and claims on the others; all are ours where nobody owns claims.
+    pub(super) fn look(&self, keys: &[Key], owner: Option<&Owner>) -> Result<Vec<Looked>> {
+        let found = self.get_batch(keys)?;
+        let known = |reply: Option<Reply>| reply.map_or(Looked::Ours, Looked::Known);
+        match owner {
+            // Where all are known, nothing is written.
+            Some(owner) if found.contains(&None) => {
+                self.look_all(keys, owner).map_err(|e| explain(&self.path, e))
+            }
+            _ => Ok(found.into_iter().map(known).collect()),
+        }
+    }
+
+    /// Looked at and claimed in one step, in which nobody else can answer or claim.
+    fn look_all(&self, keys: &[Key], owner: &Owner) -> rusqlite::Result<Vec<Looked>> {
+        let mut db = self.lock();
+        let all = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut looked = Vec::with_capacity(keys.len());
+        for key in keys {
+            looked.push(match get(&all, key)? {
+                Some(reply) => Looked::Known(reply),
+                None if claims::take(&all, &self.path, key, owner)? => Looked::Ours,
+                None => Looked::Theirs,
+            });
+        }
+        all.commit()?;
+        Ok(looked)
+    }
+
+    /// Lets claims go.
+    pub(super) fn release(&self, keys: &[Key], owner: &Owner) -> Result<()> {
+        let release = || {
+            let mut db = self.lock();
+            let all = db.transaction()?;
+            keys.iter().try_for_each(|key| claims::release(&all, key, owner))?;
+            all.commit()
+        };
+        release().map_err(|e| explain(&self.path, e))
+    }
+
+    /// All claims of an owner hold on.
+    pub(super) fn renew_claims(&self, owner: &str) -> Result<()> {
+        claims::renew(&self.lock(), owner).map_err(|e| explain(&self.path, e))
+    }
+
     /// Keeps a reply, counts it on its run's bill, and returns the one that counts: the first ever kept
     /// under this key, which is another's when two processes asked the same thing at once.
     pub fn put(&self, key: &Key, paid: &Paid<'_>) -> Result<Reply> {
@@ -179,6 +247,7 @@ impl Store {
         let is_first = insert(&both, key, paid)?;
         let earlier = if is_first { None } else { get(&both, key)? };
         charge(&both, paid)?;
+        claims::settle(&both, key)?;
         both.commit()?;
         Ok(earlier.unwrap_or_else(|| paid.reply.clone()))
     }
@@ -470,6 +539,26 @@ mod tests {
         let store = Store::open(&path).unwrap();
         let reply = store.get_batch(&[key("a")]).unwrap().remove(0).unwrap();
         assert_eq!((&*reply.text, reply.tokens, reply.prompt_tokens), ("A cat.", Some(4), None));
+    }
+
+    #[test]
+    fn bills_of_the_second_layout_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("requests.sqlite");
+        drop(Store::open(&path).unwrap());
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(
+            "ALTER TABLE bills DROP COLUMN estimated_tokens;
+             INSERT INTO bills VALUES ('r', 2, 100, 10, 0.5);
+             PRAGMA user_version = 2;",
+        )
+        .unwrap();
+        drop(old);
+        let store = Store::open(&path).unwrap();
+        store.put(&key("a"), &paid(&said("one"), None)).unwrap();
+        let spent =
+            Spent { requests: 3, prompt_tokens: 150, completion_tokens: 13, ..spent_money(1.0) };
+        assert_eq!(store.spent("r").unwrap(), spent);
     }
 
     #[test]

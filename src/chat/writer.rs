@@ -47,6 +47,14 @@ pub trait Writer: Send + Sync {
     /// Begins nothing new; what is under way is finished. May be called from any thread.
     fn halt(&self) {}
 
+    /// Whether anything would be asked.
+    ///
+    /// # Errors
+    /// When nothing is any more; says why.
+    fn ensure_open(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// How each endpoint was used; nothing for a writer without any.
     fn usage(&self) -> Vec<Usage> {
         Vec::new()
