@@ -38,6 +38,9 @@ const FAILURES: u32 = 5;
 /// How often is looked whether others have left something of the budget.
 const BUDGET_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often is asked whether a model is loaded.
+const LOADING_PAUSE: Duration = Duration::from_millis(500);
+
 /// All endpoints and what is known of each.
 pub(super) struct Pool {
     endpoints: Vec<Endpoint>,
@@ -120,6 +123,12 @@ pub struct Usage {
     pub out: Option<String>,
 }
 
+/// Whether some are loading their models, and no other is ready.
+fn all_load(found: &[Result<Found>]) -> bool {
+    let is_loading = |found: &Found| found.is_loading;
+    found.iter().flatten().all(is_loading) && found.iter().flatten().any(is_loading)
+}
+
 enum Choice {
     /// This endpoint, in this epoch of its gate.
     One(usize, u64),
@@ -181,6 +190,12 @@ impl Pool {
         self.lock().closed.get_or_insert(why);
         self.changed.notify_waiters();
         self.changed.notify_one();
+    }
+
+    /// # Errors
+    /// When nobody is asked any more.
+    pub(super) fn ensure_open(&self) -> Result<()> {
+        self.lock().closed.as_ref().map_or(Ok(()), |why| Err(why.error()))
     }
 
     /// Leave for one request, as soon as there is any; rather not from `last`, which has just failed.
@@ -333,8 +348,25 @@ impl Pool {
         Ok(())
     }
 
-    /// Asks each endpoint what it has; an endpoint's own limit is kept from now on.
-    pub(super) async fn probe(&self) -> Vec<Result<Found>> {
+    /// Asks each endpoint what it has; an endpoint's own limit is kept from now on. While none is ready and
+    /// one is loading its model, that is waited for.
+    pub(super) async fn probe(&self, patience: Duration) -> Vec<Result<Found>> {
+        let until = Instant::now() + patience;
+        let mut found = self.look().await;
+        let mut is_said = false;
+        while all_load(&found) && Instant::now() < until && self.ensure_open().is_ok() {
+            if !std::mem::replace(&mut is_said, true) {
+                found.iter().flatten().for_each(|found| {
+                    tracing::warn!("{}: waiting for at most {} s", found.line, patience.as_secs());
+                });
+            }
+            tokio::time::sleep(LOADING_PAUSE).await;
+            found = self.look().await;
+        }
+        found
+    }
+
+    async fn look(&self) -> Vec<Result<Found>> {
         let all = self.endpoints.iter().map(Endpoint::probe);
         let found = futures::future::join_all(all).await;
         let mut state = self.lock();

@@ -23,6 +23,7 @@ use secrecy::SecretString;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 
 use crate::chat::bill::Bill;
@@ -60,9 +61,20 @@ const ROWS_THAT_FAIL: u32 = 3;
 
 /// The writer that asks endpoints.
 pub struct Remote {
-    // Before the runtime, so that its tasks end with nothing left to share.
     shared: Arc<Shared>,
-    runtime: Runtime,
+    threads: Handle,
+    /// Absent once this is being dropped.
+    runtime: Option<Runtime>,
+}
+
+/// Whoever drops a writer last may be a thread of another runtime (the signal's listener holds one), where a
+/// runtime that waits for its threads panics.
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 struct Shared {
@@ -77,6 +89,15 @@ struct Trouble {
     since: Instant,
     attempts: u32,
     rows: u32,
+}
+
+/// What is known of a question between its attempts.
+#[derive(Clone, Copy, Default)]
+struct Tries {
+    /// Who was asked last.
+    last: Option<usize>,
+    /// When it is given up.
+    until: Option<Instant>,
 }
 
 /// A reply, whose place is given back when it is kept.
@@ -143,7 +164,7 @@ impl Remote {
             trouble: Mutex::new(Trouble::none()),
             config: config.clone(),
         });
-        Ok(Remote { shared, runtime })
+        Ok(Remote { shared, threads: runtime.handle().clone(), runtime: Some(runtime) })
     }
 }
 
@@ -167,15 +188,20 @@ impl Writer for Remote {
 
     /// Probes all endpoints; an error only when none can be asked.
     fn probe(&self) -> Result<String> {
-        let found = self.runtime.block_on(self.shared.pool.probe());
+        let patience = Duration::from_secs(self.shared.config.give_up_after_s);
+        let found = self.threads.block_on(self.shared.pool.probe(patience));
+        let ready = |found: Result<Found>| match found {
+            Ok(found) if found.is_loading => Err(found.line),
+            Ok(found) => Ok(found.line),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let found: Vec<Result<String, String>> = found.into_iter().map(ready).collect();
         if found.iter().all(Result::is_err) {
-            let errors = found.into_iter().filter_map(Result::err);
-            let lines: Vec<String> = errors.map(|error| format!("{error:#}")).collect();
+            let lines: Vec<String> = found.into_iter().filter_map(Result::err).collect();
             bail!("{}", lines.join("; "));
         }
-        let line = |found: Result<Found>| match found {
-            Ok(found) => found.line,
-            Err(error) => format!("not ready: {error:#}"),
+        let line = |found: Result<String, String>| {
+            found.unwrap_or_else(|error| format!("not ready: {error}"))
         };
         Ok(found.into_iter().map(line).collect::<Vec<_>>().join("; "))
     }
@@ -198,7 +224,7 @@ impl Writer for Remote {
                 }
             }
         });
-        self.runtime.block_on(async {
+        self.threads.block_on(async {
             let mut asks: FuturesUnordered<_> = asks.collect();
             let mut end = None;
             while let Some(done) = asks.next().await {
@@ -225,6 +251,10 @@ impl Writer for Remote {
         self.shared.pool.close(Closed::Because("the run was stopped".to_owned()));
     }
 
+    fn ensure_open(&self) -> Result<()> {
+        self.shared.pool.ensure_open()
+    }
+
     fn usage(&self) -> Vec<Usage> {
         self.shared.pool.usage()
     }
@@ -233,8 +263,8 @@ impl Writer for Remote {
 impl Shared {
     /// One chat: asks until it is done or hopeless.
     async fn ask(&self, prompted: &Prompted) -> Result<Bought, Failure> {
-        let last = Mutex::new(None);
-        let answer = retry(&self.config.retry, || self.attempt(prompted, &last)).await;
+        let tries = Mutex::new(Tries::default());
+        let answer = retry(&self.config.retry, || self.attempt(prompted, &tries)).await;
         match answer {
             Err(Failure::Row(error)) if error.retryable => Err(self.count_row(error)),
             answer => answer,
@@ -242,21 +272,39 @@ impl Shared {
     }
 
     /// One request, not to the endpoint that has just failed if there is another.
-    async fn attempt(
-        &self,
-        prompted: &Prompted,
-        last: &Mutex<Option<usize>>,
-    ) -> Attempt<Bought, Failure> {
+    async fn attempt(&self, prompted: &Prompted, tries: &Mutex<Tries>) -> Attempt<Bought, Failure> {
         let tokens = prompt_tokens(prompted);
-        let before = *last.lock().unwrap_or_else(PoisonError::into_inner);
-        let lease = match self.pool.lease(tokens, self.longest_answer(), before).await {
-            Ok(lease) => lease,
-            Err(error) => return Attempt::Fatal(Failure::Run(error)),
+        let tries = || tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let Tries { last, until } = *tries();
+        let lease = self.pool.lease(tokens, self.longest_answer(), last);
+        let lease = match within(until, lease).await {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return Attempt::Fatal(Failure::Run(error)),
+            None => return Attempt::Fatal(self.too_late("no endpoint could be asked again")),
         };
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease.index);
+        let until = until.or_else(|| Some(Instant::now() + self.config.deadline()?));
+        *tries() = Tries { last: Some(lease.index), until };
         let endpoint = self.pool.endpoint(lease.index);
         let seed = wire::is_accepted(&self.config, "seed").then_some(prompted.seed);
-        self.settle(lease, endpoint.ask(&self.parameters, seed, prompted).await, tokens)
+        let answer = within(until, endpoint.ask(&self.parameters, seed, prompted)).await;
+        let answer = answer.unwrap_or_else(|| Answer::Moment {
+            reason: "no answer".to_owned(),
+            after: None,
+            is_refusal: true,
+        });
+        match self.settle(lease, answer, tokens) {
+            Attempt::Again { error: Failure::Row(error), after } if is_over(until, after) => {
+                Attempt::Fatal(self.too_late(&error.reason))
+            }
+            attempt => attempt,
+        }
+    }
+
+    fn too_late(&self, reason: &str) -> Failure {
+        let seconds = self.config.deadline().unwrap_or_default().as_secs();
+        let reason =
+            format!("{reason}; the question was given up after {seconds} s (`deadline_s`)");
+        Failure::Row(RowError { reason, retryable: true })
     }
 
     /// Tokens that an answer can have, by what is sent.
@@ -367,6 +415,20 @@ impl Trouble {
     fn none() -> Trouble {
         Trouble { since: Instant::now(), attempts: 0, rows: 0 }
     }
+}
+
+/// What comes before a moment, if there is one.
+async fn within<T>(until: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until.into(), future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// Whether a pause would end too late for another attempt.
+fn is_over(until: Option<Instant>, pause: Option<Duration>) -> bool {
+    let again = Instant::now().checked_add(pause.unwrap_or_default());
+    until.is_some_and(|until| again.is_none_or(|again| again >= until))
 }
 
 fn again(reason: String, after: Option<Duration>) -> Attempt<Bought, Failure> {
