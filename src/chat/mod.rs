@@ -8,7 +8,7 @@
 //! ```text
 //! purchases -> store, flights, claims        bought before? being asked now, here or by another process?
 //!     |
-//!   remote -> pool -> gate, limits, bill        who may be asked, how much at once, for how much
+//!   remote -> pool -> desk (gate, limits), bill        who may be asked, how much at once, for how much
 //!     |
 //!  endpoint -> wire                   one request, one answer
 //! ```
@@ -17,14 +17,16 @@ pub mod bill;
 pub mod cache;
 mod claims;
 pub mod config;
+mod desk;
 mod endpoint;
 pub mod flights;
 mod gate;
 mod limits;
-pub mod pool;
+mod pool;
 pub mod purchases;
 pub mod remote;
 pub mod store;
+mod used;
 mod wire;
 pub mod writer;
 
@@ -35,12 +37,13 @@ pub use crate::chat::bill::Spent;
 pub use crate::chat::bill::Statement;
 pub use crate::chat::config::EndpointConfig;
 pub use crate::chat::config::RemoteConfig;
-pub use crate::chat::pool::Usage;
+pub use crate::chat::desk::Usage;
 pub use crate::chat::purchases::Purchases;
 pub use crate::chat::purchases::Question;
-pub use crate::chat::purchases::Used;
 pub use crate::chat::remote::Remote;
 pub use crate::chat::store::Key;
+pub use crate::chat::used::Sum;
+pub use crate::chat::used::Used;
 pub use crate::chat::writer::Appetite;
 pub use crate::chat::writer::Chat;
 pub use crate::chat::writer::Message;

@@ -19,6 +19,7 @@ use crate::chat::store::Key;
 use crate::chat::store::Looked;
 use crate::chat::store::Paid;
 use crate::chat::store::Store;
+use crate::chat::used::Used;
 use crate::chat::writer::Prompted;
 use crate::chat::writer::Reply;
 use crate::chat::writer::RowError;
@@ -33,19 +34,6 @@ pub struct Purchases {
     run: String,
     used: Mutex<Used>,
     bill: Arc<Bill>,
-}
-
-/// The answers that were used, bought now or before.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Used {
-    /// How many.
-    pub answers: u64,
-    /// Sum and sum of squares of the tokens of their prompts.
-    pub prompt_tokens: (f64, f64),
-    /// Likewise of their own tokens.
-    pub completion_tokens: (f64, f64),
-    /// Likewise of their cost.
-    pub cost: (f64, f64),
 }
 
 /// A question on its way.
@@ -147,16 +135,8 @@ impl Purchases {
     }
 
     fn count<'a>(&self, replies: impl Iterator<Item = &'a Reply>) {
-        let add = |sums: &mut (f64, f64), number: f64| {
-            *sums = (sums.0 + number, sums.1 + number * number);
-        };
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        for reply in replies {
-            used.answers += 1;
-            add(&mut used.prompt_tokens, f64::from(reply.prompt_tokens.unwrap_or(0)));
-            add(&mut used.completion_tokens, f64::from(reply.tokens.unwrap_or(0)));
-            add(&mut used.cost, reply.cost);
-        }
+        replies.for_each(|reply| used.add(reply));
     }
 
     /// Answers from the store or the writer; no other thread is asking these. And how many another process

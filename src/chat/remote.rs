@@ -29,13 +29,14 @@ use tokio::runtime::Runtime;
 use crate::chat::bill::Bill;
 use crate::chat::bill::Spent;
 use crate::chat::config::RemoteConfig;
+use crate::chat::desk::Usage;
+use crate::chat::desk::Wanted;
 use crate::chat::endpoint::Answer;
 use crate::chat::endpoint::Endpoint;
 use crate::chat::endpoint::Found;
 use crate::chat::pool::Closed;
 use crate::chat::pool::Lease;
 use crate::chat::pool::Pool;
-use crate::chat::pool::Usage;
 use crate::chat::wire;
 use crate::chat::writer::Appetite;
 use crate::chat::writer::OnReply;
@@ -48,9 +49,6 @@ use crate::retry::retry;
 
 /// Characters of a token, fewer than in most texts: an estimate should not be too low.
 const CHARS_PER_TOKEN: usize = 3;
-
-/// Tokens of a picture of 512 pixels, more than most models make of it.
-const PICTURE_TOKENS: usize = 1_000;
 
 /// Callers at once: each is a thread that mostly waits.
 const MOST_CALLERS: usize = 64;
@@ -273,10 +271,10 @@ impl Shared {
 
     /// One request, not to the endpoint that has just failed if there is another.
     async fn attempt(&self, prompted: &Prompted, tries: &Mutex<Tries>) -> Attempt<Bought, Failure> {
-        let tokens = prompt_tokens(prompted);
         let tries = || tries.lock().unwrap_or_else(PoisonError::into_inner);
         let Tries { last, until } = *tries();
-        let lease = self.pool.lease(tokens, self.longest_answer(), last);
+        let wanted = self.wanted(prompted);
+        let lease = self.pool.lease(&wanted, last);
         let lease = match within(until, lease).await {
             Some(Ok(lease)) => lease,
             Some(Err(error)) => return Attempt::Fatal(Failure::Run(error)),
@@ -292,7 +290,7 @@ impl Shared {
             after: None,
             is_refusal: true,
         });
-        match self.settle(lease, answer, tokens) {
+        match self.settle(lease, answer) {
             Attempt::Again { error: Failure::Row(error), after } if is_over(until, after) => {
                 Attempt::Fatal(self.too_late(&error.reason))
             }
@@ -307,6 +305,15 @@ impl Shared {
         Failure::Row(RowError { reason, retryable: true })
     }
 
+    fn wanted(&self, prompted: &Prompted) -> Wanted {
+        let chars: usize = prompted.chat.messages().map(|(_, text)| text.len()).sum();
+        Wanted {
+            text_tokens: u32::try_from(chars / CHARS_PER_TOKEN).unwrap_or(u32::MAX),
+            has_picture: prompted.chat.picture.is_some(),
+            completion_tokens: self.longest_answer(),
+        }
+    }
+
     /// Tokens that an answer can have, by what is sent.
     fn longest_answer(&self) -> u32 {
         let sent = |name: &str| self.parameters.get(name).and_then(Value::as_u64).unwrap_or(0);
@@ -315,17 +322,21 @@ impl Shared {
         u32::try_from(longest).unwrap_or(u32::MAX)
     }
 
-    fn settle(&self, lease: Lease, answer: Answer, tokens: u32) -> Attempt<Bought, Failure> {
+    fn settle(&self, lease: Lease, answer: Answer) -> Attempt<Bought, Failure> {
         match answer {
             Answer::Reply(mut reply) => {
                 let written =
                     || u32::try_from(reply.text.len() / CHARS_PER_TOKEN).unwrap_or(u32::MAX);
                 let place = &self.pool.endpoint(lease.index).place;
+                let tokens = lease.prompt_tokens;
                 reply.estimated = (tokens, written());
                 let (prompt, completion) = (reply.prompt_tokens, reply.tokens);
                 reply.cost =
                     place.cost(prompt.unwrap_or(tokens), completion.unwrap_or_else(written));
                 let spent = reply.spent();
+                if let Some(counted) = prompt {
+                    self.pool.learn(&lease, counted);
+                }
                 *self.trouble() = Trouble::none();
                 Attempt::Done((lease, reply, spent))
             }
@@ -433,10 +444,4 @@ fn is_over(until: Option<Instant>, pause: Option<Duration>) -> bool {
 
 fn again(reason: String, after: Option<Duration>) -> Attempt<Bought, Failure> {
     Attempt::Again { error: Failure::Row(RowError { reason, retryable: true }), after }
-}
-
-fn prompt_tokens(prompted: &Prompted) -> u32 {
-    let chars: usize = prompted.chat.messages().map(|(_, text)| text.len()).sum();
-    let picture = prompted.chat.picture.as_ref().map_or(0, |_| PICTURE_TOKENS);
-    u32::try_from(chars / CHARS_PER_TOKEN + picture).unwrap_or(u32::MAX)
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::chat::bill::Bill;
 use crate::chat::bill::Spent;
-use crate::chat::pool::Usage;
+use crate::chat::desk::Usage;
 
 /// Something that answers chats: an endpoint, or a model in this process.
 pub trait Writer: Send + Sync {

@@ -27,6 +27,7 @@ use recaption::chat::Budget;
 use recaption::chat::BudgetSpent;
 use recaption::chat::Chat;
 use recaption::chat::EndpointConfig;
+use recaption::chat::Picture;
 use recaption::chat::Prompted;
 use recaption::chat::Remote;
 use recaption::chat::RemoteConfig;
@@ -245,6 +246,28 @@ fn a_budget_is_never_passed_and_what_was_paid_for_is_kept() {
     assert_eq!(kept, server.count());
     assert_eq!(bill.spent().cost, 90.0 + 107.0 * kept as f64);
     assert!(bill.spent().cost <= 1_100.0 && kept >= 8, "{kept}");
+}
+
+/// With a thousand tokens set aside for each picture, three would be all.
+#[test]
+fn what_pictures_take_is_learnt_from_the_bill() {
+    let server = Server::start(|_, _| completion("A dog."));
+    let mut config = config(&[&server]);
+    (config.concurrency, config.max_concurrency) = (1, 1);
+    let remote = open(&config);
+    let budget = Budget { cost: 0.0, tokens: 1_500 };
+    remote.pay_with(Arc::new(Bill::new(budget, Spent::default())));
+    let picture = Picture { bytes: b"no picture".as_slice().into(), media_type: "image/png" };
+    let batch: Vec<Prompted> = (0..20)
+        .map(|number| {
+            let mut prompted = prompted(number);
+            prompted.chat.picture = Some(picture.clone());
+            prompted
+        })
+        .collect();
+    let end = remote.write(&batch, &|_, _| Ok(())).unwrap_err();
+    assert!(end.downcast_ref::<BudgetSpent>().is_some(), "{end}");
+    assert!((10..=14).contains(&server.count()), "{}", server.count());
 }
 
 #[test]
