@@ -154,13 +154,13 @@ impl Desk {
         }
     }
 
-    /// It is not asked any more.
+    /// It is not asked any more; the first reason counts, those in flight only repeat it.
     pub(super) fn shut(&mut self, why: &str) {
         self.failed += 1;
         if self.out.is_none() {
             tracing::warn!("this endpoint is not asked any more: {why}");
+            self.out = Some(why.to_owned());
         }
-        self.out = Some(why.to_owned());
     }
 
     pub(super) fn usage(&self, place: &Place) -> Usage {

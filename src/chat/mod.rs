@@ -8,11 +8,12 @@
 //! ```text
 //! purchases -> store, flights, claims        bought before? being asked now, here or by another process?
 //!     |
-//!   remote -> pool -> desk (gate, limits), bill        who may be asked, how much at once, for how much
+//!   remote -> asking -> pool -> desk (gate, limits), bill        who may be asked, how much at once, for how much
 //!     |
 //!  endpoint -> wire                   one request, one answer
 //! ```
 
+mod asking;
 pub mod bill;
 pub mod cache;
 mod claims;

@@ -86,7 +86,9 @@ fn endpoint(usage: &Usage) -> String {
         true => format!("the knee is at {concurrency} at once"),
         false => format!("{concurrency} at once, too few answers to find the knee"),
     };
-    let out = out.as_ref().map_or_else(String::new, |why| format!("; given up: {why}"));
+    // What to do about it was said when it happened.
+    let why = out.as_ref().and_then(|why| why.lines().next());
+    let out = why.map_or_else(String::new, |why| format!("; given up: {why}"));
     format!(
         "endpoint {base_url}: {served} answers, {failed} attempts failed ({refused} refused); {knee}{out}"
     )
