@@ -6,11 +6,13 @@
 //! any of them, so that no answer is bought twice.
 //!
 //! ```text
-//! purchases -> store, flights, claims        bought before? being asked now, here or by another process?
+//! purchases -> store, flights, claims    bought before? being asked now, here or by another process?
 //!     |
-//!   remote -> asking -> pool -> desk (gate, limits), bill        who may be asked, how much at once, for how much
-//!     |
-//!  endpoint -> wire                   one request, one answer
+//!   remote -> asking -> pool -> bill      as often as it takes, within what may be spent
+//!               |         |
+//!           endpoint    desk -> gate, limits    who may be asked, how much at once
+//!               |
+//!             wire                        one request, one answer
 //! ```
 
 mod asking;
