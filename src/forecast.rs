@@ -16,20 +16,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::chat::Sum;
+
 /// Half the width of a 95 % interval, in standard deviations.
 const Z: f64 = 1.959_964;
 
 /// Rows that are read together in a pilot, where there are enough of them.
 const PLACE: u64 = 10;
-
-/// A sum of many numbers, and of their squares.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sum {
-    /// Of the numbers.
-    pub total: f64,
-    /// Of their squares.
-    pub squares: f64,
-}
 
 /// What a pilot came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,14 +81,6 @@ pub struct Forecast {
     pub cost: Expected,
     /// Seconds.
     pub seconds: Expected,
-}
-
-impl Sum {
-    /// Adds a number.
-    pub fn add(&mut self, number: f64) {
-        self.total += number;
-        self.squares += number * number;
-    }
 }
 
 /// Where the rows of a pilot are: places of the data, ascending, `rows` rows in all.

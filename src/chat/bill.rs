@@ -2,7 +2,7 @@
 //!
 //! Before a request is sent, the most that it can cost is set aside, so that requests in flight cannot
 //! pass the budget together. What the answer says it took counts in the end; where a server does not
-//! say, the estimate does. An attempt without an answer counts nothing here, though a provider may bill
+//! say, the estimate does, in this session and in all later ones. An attempt without an answer counts nothing here, though a provider may bill
 //! it.
 
 use std::fmt;
@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::chat::pool::Usage;
+use crate::chat::desk::Usage;
 
 /// Tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,13 +25,20 @@ pub struct Spent {
     pub prompt_tokens: u64,
     /// Tokens of answers.
     pub completion_tokens: u64,
+    /// Those of both that were estimated, because the server did not count them.
+    #[serde(default)]
+    pub estimated_tokens: u64,
     /// Money, in the currency of the configured prices.
     pub cost: f64,
 }
 
 /// `bill.json` in a run's folder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Statement {
+    /// The name under which the run's answers are charged. It is kept here and nowhere else, so that it
+    /// goes wherever the folder goes.
+    pub run: Option<String>,
     /// By all sessions of the run.
     pub spent: Spent,
     /// By the last session.
@@ -80,6 +87,7 @@ impl Spent {
         self.requests += other.requests;
         self.prompt_tokens += other.prompt_tokens;
         self.completion_tokens += other.completion_tokens;
+        self.estimated_tokens += other.estimated_tokens;
         self.cost += other.cost;
     }
 
@@ -161,7 +169,7 @@ mod tests {
     use super::*;
 
     fn spent(prompt_tokens: u64, completion_tokens: u64, cost: f64) -> Spent {
-        Spent { requests: 1, prompt_tokens, completion_tokens, cost }
+        Spent { requests: 1, prompt_tokens, completion_tokens, cost, ..Spent::default() }
     }
 
     #[test]

@@ -185,6 +185,7 @@ mod tests {
                 finish_reason: "stop".to_owned(),
                 tokens: Some(3),
                 prompt_tokens: Some(50),
+                estimated: (0, 0),
                 cost: 0.5,
                 model: if is_first { "a".into() } else { "b".into() },
             };

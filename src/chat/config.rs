@@ -1,10 +1,15 @@
 //! Which endpoints are asked, how politely, and for how much money.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::retry::Policy;
+
+/// Attempts that may take their whole time, before a question takes too long.
+const ATTEMPTS: u64 = 4;
 
 /// Where to ask and how politely. With `endpoints`, what stands here is what an endpoint does not say
 /// itself.
@@ -33,11 +38,16 @@ pub struct RemoteConfig {
     pub tokens_per_minute: u32,
     /// Seconds until one attempt is given up.
     pub timeout_s: u64,
+    /// Seconds until a question is given up, from its first attempt on, with all attempts and the pauses
+    /// between them; four times `timeout_s` if absent, 0 never.
+    pub deadline_s: Option<u64>,
     /// Attempts and pauses when an endpoint fails for the moment.
     pub retry: Policy,
-    /// So many rows failing one after another, with no success between them, end the run; 0 never.
+    /// So many rows failing one after another, with no success between them, end the run; 0 never. An
+    /// endpoint that refuses so many (400, 422: a parameter that it does not know) is not asked any more.
     pub give_up_after: u32,
-    /// Seconds without one success, while attempts fail, that end the run; 0 never.
+    /// Seconds without one success, while attempts fail, that end the run; 0 never. So long is also
+    /// waited for a server that says that it still loads its model.
     pub give_up_after_s: u64,
     /// Longest reply, in tokens.
     pub max_tokens: u32,
@@ -68,6 +78,7 @@ impl Default for RemoteConfig {
             tokens_per_minute: 0,
             // A queue of a busy server, not the writing of one sentence, is what takes long.
             timeout_s: 120,
+            deadline_s: None,
             retry: Policy { attempts: 5, base_ms: 1_000, cap_ms: 30_000, asked_cap_ms: 120_000 },
             // More rows than are ever bad by themselves, few enough to lose minutes, not nights.
             give_up_after: 25,
@@ -141,6 +152,12 @@ pub(super) struct Place {
 }
 
 impl RemoteConfig {
+    /// How long a question may take, from its first attempt on.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let seconds = self.deadline_s.unwrap_or(self.timeout_s.max(1).saturating_mul(ATTEMPTS));
+        (seconds > 0).then_some(Duration::from_secs(seconds))
+    }
+
     /// Every endpoint.
     pub(super) fn places(&self) -> Vec<Place> {
         let lone = EndpointConfig {

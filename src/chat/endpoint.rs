@@ -75,6 +75,8 @@ pub(super) struct Found {
     pub(super) line: String,
     /// Requests that it works on at once, where it says so.
     pub(super) slots: Option<usize>,
+    /// Whether it will answer, but not yet.
+    pub(super) is_loading: bool,
 }
 
 impl Endpoint {
@@ -179,6 +181,10 @@ impl Endpoint {
     /// When no row can be answered, as things are; says what to do.
     pub(super) async fn probe(&self) -> Result<Found> {
         let Place { base_url, model, api_key_env, .. } = &self.place;
+        if self.is_loading().await {
+            let line = format!("{base_url} is still loading its model");
+            return Ok(Found { line, slots: None, is_loading: true });
+        }
         let (status, body) = self.get(endpoint(&self.url, "models")).await?;
         if matches!(status, 401 | 403) {
             bail!("{base_url} does not accept the key: put a valid one into {api_key_env}");
@@ -197,7 +203,13 @@ impl Endpoint {
                 format!("{base_url} answers ({status}), but does not list its models{of_slots}")
             }
         };
-        Ok(Found { line, slots })
+        Ok(Found { line, slots, is_loading: false })
+    }
+
+    /// llama.cpp, vLLM and SGLang say 503 beside their API until they can answer; others answer 404.
+    async fn is_loading(&self) -> bool {
+        let url = endpoint(&self.base_url_without_version(), "health");
+        self.get(url).await.is_ok_and(|(status, _)| status == 503)
     }
 
     /// llama.cpp says beside its API, not within, how many slots it has; others answer 404.

@@ -6,24 +6,30 @@
 //! any of them, so that no answer is bought twice.
 //!
 //! ```text
-//! purchases -> store, flights        bought before? being asked now?
+//! purchases -> store, flights, claims    bought before? being asked now, here or by another process?
 //!     |
-//!   remote -> pool -> gate, limits, bill        who may be asked, how much at once, for how much
-//!     |
-//!  endpoint -> wire                   one request, one answer
+//!   remote -> asking -> pool -> bill      as often as it takes, within what may be spent
+//!               |         |
+//!           endpoint    desk -> gate, limits    who may be asked, how much at once
+//!               |
+//!             wire                        one request, one answer
 //! ```
 
+mod asking;
 pub mod bill;
 pub mod cache;
+mod claims;
 pub mod config;
+mod desk;
 mod endpoint;
 pub mod flights;
 mod gate;
 mod limits;
-pub mod pool;
+mod pool;
 pub mod purchases;
 pub mod remote;
 pub mod store;
+mod used;
 mod wire;
 pub mod writer;
 
@@ -34,12 +40,13 @@ pub use crate::chat::bill::Spent;
 pub use crate::chat::bill::Statement;
 pub use crate::chat::config::EndpointConfig;
 pub use crate::chat::config::RemoteConfig;
-pub use crate::chat::pool::Usage;
+pub use crate::chat::desk::Usage;
 pub use crate::chat::purchases::Purchases;
 pub use crate::chat::purchases::Question;
-pub use crate::chat::purchases::Used;
 pub use crate::chat::remote::Remote;
 pub use crate::chat::store::Key;
+pub use crate::chat::used::Sum;
+pub use crate::chat::used::Used;
 pub use crate::chat::writer::Appetite;
 pub use crate::chat::writer::Chat;
 pub use crate::chat::writer::Message;

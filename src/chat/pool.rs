@@ -16,27 +16,25 @@ use std::time::Instant;
 
 use anyhow::Result;
 use anyhow::anyhow;
-use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::chat::bill::Bill;
 use crate::chat::bill::BudgetSpent;
 use crate::chat::bill::Spent;
 use crate::chat::config::Place;
+use crate::chat::desk::Desk;
+use crate::chat::desk::Usage;
+use crate::chat::desk::Wanted;
 use crate::chat::endpoint::Endpoint;
 use crate::chat::endpoint::Found;
 use crate::chat::gate::Ended;
-use crate::chat::gate::Gate;
-use crate::chat::limits::Limits;
 use crate::retry::Policy;
-
-/// Failures without a success between them that open the circuit.
-const FAILURES: u32 = 5;
 
 /// How often is looked whether others have left something of the budget.
 const BUDGET_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often is asked whether a model is loaded.
+const LOADING_PAUSE: Duration = Duration::from_millis(500);
 
 /// All endpoints and what is known of each.
 pub(super) struct Pool {
@@ -75,72 +73,36 @@ impl Closed {
     }
 }
 
-/// One endpoint, seen from here.
-struct Desk {
-    gate: Gate,
-    limits: Limits,
-    /// Not before this moment: it asked for a pause, or its circuit is open.
-    closed_until: Option<Instant>,
-    /// Failures since the last success.
-    failures: u32,
-    /// Why it is not asked any more.
-    out: Option<String>,
-    served: u64,
-    failed: u64,
-    refused: u64,
-}
-
 /// Leave to send one request to one endpoint. Must be given back by [`Pool::leave`].
 pub(super) struct Lease {
     pub(super) index: usize,
+    /// Tokens that the prompt is taken for there.
+    pub(super) prompt_tokens: u32,
+    wanted: Wanted,
+    /// Of its gate.
     epoch: u64,
     reserved: Spent,
     since: Instant,
 }
 
-/// How one endpoint was used, for the report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Usage {
-    /// The endpoint.
-    pub base_url: String,
-    /// Answers.
-    pub served: u64,
-    /// Attempts without one.
-    pub failed: u64,
-    /// Those of them that it refused for being too many.
-    pub refused: u64,
-    /// Requests that were in flight at once in the end.
-    pub concurrency: usize,
-    /// Whether that is where more brought no more answers a second; else it was not looked for long
-    /// enough.
-    pub is_knee: bool,
-    /// Why it was not asked any more.
-    pub out: Option<String>,
+/// Whether some are loading their models, and no other is ready.
+fn all_load(found: &[Result<Found>]) -> bool {
+    let is_loading = |found: &Found| found.is_loading;
+    found.iter().flatten().all(is_loading) && found.iter().flatten().any(is_loading)
 }
 
 enum Choice {
-    /// This endpoint, in this epoch of its gate.
-    One(usize, u64),
+    /// This is the leave.
+    One(Lease),
     /// Look again then, or when something changes.
     Wait(Option<Instant>),
+    /// There is no money for another.
+    Spent(BudgetSpent),
 }
 
 impl Pool {
     pub(super) fn new(endpoints: Vec<Endpoint>, policy: Policy) -> Pool {
-        let desk = |endpoint: &Endpoint| {
-            let place = &endpoint.place;
-            Desk {
-                gate: Gate::new(place.concurrency, place.max_concurrency),
-                limits: Limits::new(place.requests_per_minute, place.tokens_per_minute),
-                closed_until: None,
-                failures: 0,
-                out: None,
-                served: 0,
-                failed: 0,
-                refused: 0,
-            }
-        };
-        let desks = endpoints.iter().map(desk).collect();
+        let desks = endpoints.iter().map(|endpoint| Desk::new(&endpoint.place)).collect();
         Pool {
             endpoints,
             policy,
@@ -180,44 +142,30 @@ impl Pool {
         self.changed.notify_one();
     }
 
+    /// # Errors
+    /// When nobody is asked any more.
+    pub(super) fn ensure_open(&self) -> Result<()> {
+        self.lock().closed.as_ref().map_or(Ok(()), |why| Err(why.error()))
+    }
+
     /// Leave for one request, as soon as there is any; rather not from `last`, which has just failed.
     ///
     /// # Errors
     /// When there is none any more.
-    pub(super) async fn lease(
-        &self,
-        prompt_tokens: u32,
-        completion_tokens: u32,
-        last: Option<usize>,
-    ) -> Result<Lease> {
+    pub(super) async fn lease(&self, wanted: &Wanted, last: Option<usize>) -> Result<Lease> {
         let _waiting = Waiting::of(self);
         let _first = self.lines[usize::from(last.is_some())].lock().await;
-        let bill = self.bill();
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let until = match self.choose(prompt_tokens.saturating_add(completion_tokens), last)? {
-                Choice::One(index, epoch) => {
-                    let place = &self.endpoints[index].place;
-                    let reserved = place.spent(prompt_tokens, completion_tokens);
-                    match bill.reserve(&reserved) {
-                        Ok(true) => {
-                            return Ok(Lease { index, epoch, reserved, since: Instant::now() });
-                        }
-                        // Who settles may do so in another pool, which cannot wake anybody here.
-                        Ok(false) => {
-                            self.put_back(index);
-                            Some(Instant::now() + BUDGET_PAUSE)
-                        }
-                        Err(spent) => {
-                            self.put_back(index);
-                            self.close(Closed::Budget(spent));
-                            return Err(spent.into());
-                        }
-                    }
-                }
+            let until = match self.choose(wanted, last)? {
+                Choice::One(lease) => return Ok(lease),
                 Choice::Wait(until) => until,
+                Choice::Spent(spent) => {
+                    self.close(Closed::Budget(spent));
+                    return Err(spent.into());
+                }
             };
             match until {
                 Some(until) => tokio::select! {
@@ -229,92 +177,96 @@ impl Pool {
         }
     }
 
-    fn choose(&self, tokens: u32, last: Option<usize>) -> Result<Choice> {
-        let now = Instant::now();
+    fn choose(&self, wanted: &Wanted, last: Option<usize>) -> Result<Choice> {
+        let (now, bill) = (Instant::now(), self.bill());
         let mut state = self.lock();
         if let Some(why) = &state.closed {
             return Err(why.error());
         }
-        let mut waits: Option<Instant> = None;
-        let mut soonest = |at: Instant| waits = Some(waits.map_or(at, |other| other.min(at)));
-        let mut open: Vec<usize> = Vec::new();
-        for (index, desk) in state.desks.iter().enumerate().filter(|(_, desk)| desk.out.is_none()) {
-            match desk.closed_until.filter(|until| *until > now) {
-                Some(until) => soonest(until),
-                None if desk.has_room() => open.push(index),
-                None => {}
+        let asked = state.desks.iter().filter(|desk| desk.out.is_none());
+        let mut wait: Option<Instant> = asked.filter_map(|desk| desk.pause(now)).min();
+        let mut soonest = |at: Instant| wait = Some(wait.map_or(at, |other| other.min(at)));
+        let mut spent = None;
+        for index in self.open(&state.desks, now, last) {
+            let desk = &mut state.desks[index];
+            let prompt_tokens = desk.prompt_tokens(wanted);
+            let tokens = prompt_tokens.saturating_add(wanted.completion_tokens);
+            let reserved =
+                self.endpoints[index].place.spent(prompt_tokens, wanted.completion_tokens);
+            // The bill before the limits: what was set aside can be given back, a limit's permit cannot.
+            match bill.reserve(&reserved) {
+                Ok(true) => match desk.limits.take(tokens) {
+                    Ok(()) => {
+                        let (wanted, epoch) = (*wanted, desk.gate.enter());
+                        let lease =
+                            Lease { index, prompt_tokens, wanted, epoch, reserved, since: now };
+                        return Ok(Choice::One(lease));
+                    }
+                    Err(pause) => {
+                        bill.settle(&reserved, &Spent::default());
+                        soonest(now + pause);
+                    }
+                },
+                // Who settles may do so in another pool, which cannot wake anybody here.
+                Ok(false) => soonest(now + BUDGET_PAUSE),
+                Err(error) => spent = Some(error),
             }
         }
+        Ok(match (wait, spent) {
+            (None, Some(spent)) => Choice::Spent(spent),
+            (wait, _) => Choice::Wait(wait),
+        })
+    }
+
+    /// Endpoints with room, the least busy first; `last` after all others.
+    fn open(&self, desks: &[Desk], now: Instant, last: Option<usize>) -> Vec<usize> {
+        let is_open = |index: &usize| desks[*index].is_open(now) && desks[*index].has_room();
         let busy = |index: usize| {
-            let in_flight = state.desks[index].gate.in_flight() + 1;
+            let in_flight = desks[index].gate.in_flight() + 1;
             in_flight as f64 / self.endpoints[index].place.weight
         };
+        let mut open: Vec<usize> = (0..desks.len()).filter(is_open).collect();
         open.sort_by(|&a, &b| {
             let avoided = |index| last == Some(index);
             avoided(a).cmp(&avoided(b)).then(busy(a).total_cmp(&busy(b)))
         });
-        for index in open {
-            match state.desks[index].limits.take(tokens) {
-                Ok(()) => {
-                    let epoch = state.desks[index].gate.enter();
-                    return Ok(Choice::One(index, epoch));
-                }
-                Err(wait) => soonest(now + wait),
-            }
-        }
-        Ok(Choice::Wait(waits))
+        open
     }
 
-    /// A lease that was not used.
-    fn put_back(&self, index: usize) {
-        self.lock().desks[index].gate.leave(0, Ended::Failed, Duration::ZERO, false);
+    /// The endpoint has counted the tokens of a prompt.
+    pub(super) fn learn(&self, lease: &Lease, prompt_tokens: u32) {
+        self.lock().desks[lease.index].learn(&lease.wanted, prompt_tokens);
     }
 
     /// The request brought an answer, for which so much was spent.
     pub(super) fn served(&self, lease: &Lease, spent: &Spent) {
-        self.bill().settle(&lease.reserved, spent);
-        self.leave(lease, Ended::Served, |desk, _| {
-            (desk.served, desk.failures) = (desk.served + 1, 0);
-        });
+        self.leave(lease, spent, Ended::Served, |desk, _| desk.served());
+    }
+
+    /// How many rows this endpoint has refused since it last answered one, this row included.
+    pub(super) fn count_refused_row(&self, lease: &Lease) -> u32 {
+        self.lock().desks[lease.index].refused_row()
     }
 
     /// It brought none, for a reason that is the row's and not the endpoint's.
     pub(super) fn refused_row(&self, lease: &Lease) {
-        self.bill().settle(&lease.reserved, &Spent::default());
-        self.leave(lease, Ended::Failed, |desk, _| {
-            (desk.failed, desk.failures) = (desk.failed + 1, 0);
-        });
+        self.leave(lease, &Spent::default(), Ended::Failed, |desk, _| desk.answered_nothing());
     }
 
     /// It brought none; says whether another endpoint can be asked meanwhile.
     pub(super) fn failed(&self, lease: &Lease, is_refusal: bool, after: Option<Duration>) -> bool {
-        self.bill().settle(&lease.reserved, &Spent::default());
         let ended = if is_refusal { Ended::Refused } else { Ended::Failed };
-        self.leave(lease, ended, |desk, now| {
-            desk.failed += 1;
-            desk.refused += u64::from(is_refusal);
-            // Of those in flight when it began, each meets the same trouble.
-            desk.failures += u32::from(desk.closed_until.is_none_or(|until| until <= now));
-            let opened = desk.failures.checked_sub(FAILURES).map(|more| more + 1);
-            let rounds = if is_refusal { Some(desk.failures) } else { opened };
-            if let Some(rounds) = rounds.or(after.map(|_| 1)) {
-                let until = Some(now + self.policy.pause(rounds, after));
-                desk.closed_until = desk.closed_until.max(until);
-            }
+        self.leave(lease, &Spent::default(), ended, |desk, now| {
+            desk.failed(&self.policy, is_refusal, after, now);
         });
-        self.is_another_open(lease.index)
+        let (now, state) = (Instant::now(), self.lock());
+        let mut others = state.desks.iter().enumerate().filter(|(other, _)| *other != lease.index);
+        others.any(|(_, desk)| desk.is_open(now))
     }
 
     /// Nobody asks this endpoint any more; an error when it was the last.
     pub(super) fn out(&self, lease: &Lease, why: &str) -> Result<()> {
-        self.bill().settle(&lease.reserved, &Spent::default());
-        self.leave(lease, Ended::Failed, |desk, _| {
-            desk.failed += 1;
-            if desk.out.is_none() {
-                tracing::warn!("this endpoint is not asked any more: {why}");
-            }
-            desk.out = Some(why.to_owned());
-        });
+        self.leave(lease, &Spent::default(), Ended::Failed, |desk, _| desk.shut(why));
         if self.lock().desks.iter().all(|desk| desk.out.is_some()) {
             self.close(Closed::Because(why.to_owned()));
             return Err(anyhow!("{why}"));
@@ -322,8 +274,25 @@ impl Pool {
         Ok(())
     }
 
-    /// Asks each endpoint what it has; an endpoint's own limit is kept from now on.
-    pub(super) async fn probe(&self) -> Vec<Result<Found>> {
+    /// Asks each endpoint what it has; an endpoint's own limit is kept from now on. While none is ready and
+    /// one is loading its model, that is waited for.
+    pub(super) async fn probe(&self, patience: Duration) -> Vec<Result<Found>> {
+        let until = Instant::now() + patience;
+        let mut found = self.look().await;
+        let mut is_said = false;
+        while all_load(&found) && Instant::now() < until && self.ensure_open().is_ok() {
+            if !std::mem::replace(&mut is_said, true) {
+                found.iter().flatten().for_each(|found| {
+                    tracing::warn!("{}: waiting for at most {} s", found.line, patience.as_secs());
+                });
+            }
+            tokio::time::sleep(LOADING_PAUSE).await;
+            found = self.look().await;
+        }
+        found
+    }
+
+    async fn look(&self) -> Vec<Result<Found>> {
         let all = self.endpoints.iter().map(Endpoint::probe);
         let found = futures::future::join_all(all).await;
         let mut state = self.lock();
@@ -338,19 +307,18 @@ impl Pool {
     /// How each endpoint was used.
     pub(super) fn usage(&self) -> Vec<Usage> {
         let state = self.lock();
-        let usage = |(endpoint, desk): (&Endpoint, &Desk)| Usage {
-            base_url: endpoint.place.base_url.clone(),
-            served: desk.served,
-            failed: desk.failed,
-            refused: desk.refused,
-            concurrency: desk.gate.knee().unwrap_or(desk.gate.limit()),
-            is_knee: desk.gate.knee().is_some(),
-            out: desk.out.clone(),
-        };
-        self.endpoints.iter().zip(&state.desks).map(usage).collect()
+        let both = self.endpoints.iter().zip(&state.desks);
+        both.map(|(endpoint, desk)| desk.usage(&endpoint.place)).collect()
     }
 
-    fn leave(&self, lease: &Lease, ended: Ended, note: impl FnOnce(&mut Desk, Instant)) {
+    fn leave(
+        &self,
+        lease: &Lease,
+        spent: &Spent,
+        ended: Ended,
+        note: impl FnOnce(&mut Desk, Instant),
+    ) {
+        self.bill().settle(&lease.reserved, spent);
         let now = Instant::now();
         let mut state = self.lock();
         let is_wanted = state.waiting > 0;
@@ -359,14 +327,6 @@ impl Pool {
         desk.gate.leave(lease.epoch, ended, now.duration_since(lease.since), is_wanted);
         drop(state);
         self.changed.notify_one();
-    }
-
-    fn is_another_open(&self, index: usize) -> bool {
-        let now = Instant::now();
-        let is_open =
-            |desk: &Desk| desk.out.is_none() && desk.closed_until.is_none_or(|until| until <= now);
-        let state = self.lock();
-        state.desks.iter().enumerate().any(|(other, desk)| other != index && is_open(desk))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -391,25 +351,52 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Desk {
-    /// Of an endpoint whose circuit was open, one request finds out whether it is back.
-    fn has_room(&self) -> bool {
-        match self.failures >= FAILURES {
-            true => self.gate.in_flight() == 0,
-            false => self.gate.has_room(),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Budget;
+    use crate::chat::RemoteConfig;
 
-impl Place {
-    /// What so many tokens cost here.
-    pub(super) fn spent(&self, prompt_tokens: u32, completion_tokens: u32) -> Spent {
-        let (prompt, completion) = (f64::from(prompt_tokens), f64::from(completion_tokens));
-        Spent {
-            requests: 1,
-            prompt_tokens: u64::from(prompt_tokens),
-            completion_tokens: u64::from(completion_tokens),
-            cost: (prompt * self.prompt_price + completion * self.completion_price) / 1e6,
-        }
+    /// One endpoint that takes one request in ten seconds, and a budget of so many tokens.
+    fn pool(tokens: u64) -> (Pool, Arc<Bill>) {
+        let config = RemoteConfig {
+            base_url: "http://127.0.0.1:1/v1".to_owned(),
+            model: "m".to_owned(),
+            requests_per_minute: 6,
+            ..RemoteConfig::default()
+        };
+        let endpoint = Endpoint::new(config.places().remove(0), 1, None).unwrap();
+        let pool = Pool::new(vec![endpoint], config.retry);
+        let bill = Arc::new(Bill::new(Budget { cost: 0.0, tokens }, Spent::default()));
+        pool.pay_with(Arc::clone(&bill));
+        (pool, bill)
+    }
+
+    const WANTED: Wanted = Wanted { text_tokens: 90, has_picture: false, completion_tokens: 10 };
+
+    /// A lease, unless that takes long.
+    fn lease(pool: &Pool) -> Option<Result<Lease>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let soon = Duration::from_millis(50);
+        runtime.block_on(async { tokio::time::timeout(soon, pool.lease(&WANTED, None)).await.ok() })
+    }
+
+    #[test]
+    fn an_empty_purse_takes_no_permit_of_the_limits() {
+        let (poor, _) = pool(50);
+        let error = lease(&poor).unwrap().err().unwrap();
+        assert!(error.downcast_ref::<BudgetSpent>().is_some(), "{error}");
+        assert_eq!(poor.lock().desks[0].limits.take(100), Ok(()));
+    }
+
+    #[test]
+    fn what_waits_for_the_limits_sets_nothing_aside() {
+        let (rich, bill) = pool(300);
+        let first = lease(&rich).unwrap().unwrap();
+        assert!(lease(&rich).is_none());
+        let rest = Spent { prompt_tokens: 200, ..Spent::default() };
+        assert_eq!(bill.reserve(&rest), Ok(true));
+        bill.settle(&rest, &Spent::default());
+        rich.served(&first, &Spent::default());
     }
 }

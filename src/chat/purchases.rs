@@ -6,15 +6,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::chat::bill::Bill;
 use crate::chat::bill::Budget;
+use crate::chat::claims::Owner;
+use crate::chat::claims::Renewal;
 use crate::chat::flights::Flights;
 use crate::chat::store::Key;
+use crate::chat::store::Looked;
 use crate::chat::store::Paid;
 use crate::chat::store::Store;
+use crate::chat::used::Used;
 use crate::chat::writer::Prompted;
 use crate::chat::writer::Reply;
 use crate::chat::writer::RowError;
@@ -22,24 +27,13 @@ use crate::chat::writer::Writer;
 
 /// The memory of a run: what was answered, and what is being asked.
 pub struct Purchases {
-    store: Store,
+    store: Arc<Store>,
     flights: Flights,
+    /// Absent where no other process can open the store.
+    claims: Option<(Owner, Renewal)>,
     run: String,
     used: Mutex<Used>,
     bill: Arc<Bill>,
-}
-
-/// The answers that were used, bought now or before.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Used {
-    /// How many.
-    pub answers: u64,
-    /// Sum and sum of squares of the tokens of their prompts.
-    pub prompt_tokens: (f64, f64),
-    /// Likewise of their own tokens.
-    pub completion_tokens: (f64, f64),
-    /// Likewise of their cost.
-    pub cost: (f64, f64),
 }
 
 /// A question on its way.
@@ -58,6 +52,15 @@ pub type Judge<'a> = dyn Fn(usize, &Reply) -> Option<&'static str> + Sync + 'a;
 
 type Answers = Vec<Result<Reply, RowError>>;
 
+type Bought = HashMap<Key, Result<Reply, RowError>>;
+
+/// The name of a store that only its opener sees.
+const IN_MEMORY: &str = ":memory:";
+
+/// How often is looked whether another process has an answer: less and less often.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 impl Purchases {
     /// Opens the store at `path`; what is bought is charged to `run`, and may cost so much, what it has
     /// cost before included.
@@ -65,9 +68,15 @@ impl Purchases {
     /// # Errors
     /// When the file cannot be used; says what to do.
     pub fn open(path: &Path, run: &str, budget: Budget) -> Result<Purchases> {
-        let (store, flights) = (Store::open(path)?, Flights::default());
+        let (store, flights) = (Arc::new(Store::open(path)?), Flights::default());
+        let owner = if path == Path::new(IN_MEMORY) { None } else { Owner::new(path) };
+        let claims = owner.map(|owner| {
+            let renewal = owner.renew(&store);
+            (owner, renewal)
+        });
         let bill = Arc::new(Bill::new(budget, store.spent(run)?));
-        Ok(Purchases { store, flights, run: run.to_owned(), used: Mutex::default(), bill })
+        let (run, used) = (run.to_owned(), Mutex::default());
+        Ok(Purchases { store, flights, claims, run, used, bill })
     }
 
     /// What the run has spent and may spend; writers are given it, so that all keep to one budget.
@@ -85,7 +94,8 @@ impl Purchases {
         questions: &[Question],
         judge: &Judge<'_>,
     ) -> Result<Answers> {
-        let mut known: HashMap<Key, Result<Reply, RowError>> = HashMap::new();
+        let mut known = Bought::new();
+        let mut pause = FIRST_PAUSE;
         loop {
             let mut missing: HashMap<Key, usize> = HashMap::new();
             for (index, question) in questions.iter().enumerate() {
@@ -103,9 +113,15 @@ impl Purchases {
             // Claimed before looking: a reply that lands between a look and a claim would be bought
             // twice.
             missing.retain(|&index| claim.has(&questions[index].key));
-            known.extend(self.answers_claimed(writer, questions, &missing, judge)?);
+            let (found, theirs) = self.answers_claimed(writer, questions, &missing, judge)?;
+            known.extend(found);
             drop(claim);
-            // What another thread was asking about is in the store now, or it failed there and is
+            if theirs > 0 {
+                writer.ensure_open()?;
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            // What somebody else was asking about is in the store now, or it failed there and is
             // ours to ask in the next turn of this loop.
             self.flights.wait(&keys);
         }
@@ -119,39 +135,51 @@ impl Purchases {
     }
 
     fn count<'a>(&self, replies: impl Iterator<Item = &'a Reply>) {
-        let add = |sums: &mut (f64, f64), number: f64| {
-            *sums = (sums.0 + number, sums.1 + number * number);
-        };
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        for reply in replies {
-            used.answers += 1;
-            add(&mut used.prompt_tokens, f64::from(reply.prompt_tokens.unwrap_or(0)));
-            add(&mut used.completion_tokens, f64::from(reply.tokens.unwrap_or(0)));
-            add(&mut used.cost, reply.cost);
-        }
+        replies.for_each(|reply| used.add(reply));
     }
 
-    /// Answers from the store or the writer; nobody else is asking these.
+    /// Answers from the store or the writer; no other thread is asking these. And how many another process
+    /// is asking.
     fn answers_claimed(
         &self,
         writer: &dyn Writer,
         questions: &[Question],
         claimed: &[usize],
         judge: &Judge<'_>,
-    ) -> Result<HashMap<Key, Result<Reply, RowError>>> {
+    ) -> Result<(Bought, usize)> {
         let keys: Vec<Key> = claimed.iter().map(|&index| questions[index].key).collect();
+        let owner = self.claims.as_ref().map(|(owner, _)| owner);
         let mut known = HashMap::new();
-        let mut missing = Vec::new();
-        for (&index, stored) in claimed.iter().zip(self.store.get_batch(&keys)?) {
-            match stored {
-                Some(reply) => drop(known.insert(questions[index].key, Ok(reply))),
-                None => missing.push(index),
+        let (mut missing, mut theirs) = (Vec::new(), 0);
+        for (&index, looked) in claimed.iter().zip(self.store.look(&keys, owner)?) {
+            match looked {
+                Looked::Known(reply) => drop(known.insert(questions[index].key, Ok(reply))),
+                Looked::Ours => missing.push(index),
+                Looked::Theirs => theirs += 1,
             }
         }
         if !missing.is_empty() {
-            known.extend(self.buy(writer, questions, &missing, judge)?);
+            let bought = self.buy(writer, questions, &missing, judge);
+            self.release(questions, &missing, bought.as_ref().ok())?;
+            known.extend(bought?);
         }
-        Ok(known)
+        Ok((known, theirs))
+    }
+
+    /// Lets others ask what was not answered.
+    fn release(
+        &self,
+        questions: &[Question],
+        asked: &[usize],
+        bought: Option<&Bought>,
+    ) -> Result<()> {
+        let Some((owner, _)) = &self.claims else { return Ok(()) };
+        let is_answered =
+            |key: &Key| bought.and_then(|all| all.get(key)).is_some_and(|answer| answer.is_ok());
+        let mut left: Vec<Key> = asked.iter().map(|&index| questions[index].key).collect();
+        left.retain(|key| !is_answered(key));
+        if left.is_empty() { Ok(()) } else { self.store.release(&left, owner) }
     }
 
     fn buy(
@@ -160,7 +188,7 @@ impl Purchases {
         questions: &[Question],
         missing: &[usize],
         judge: &Judge<'_>,
-    ) -> Result<HashMap<Key, Result<Reply, RowError>>> {
+    ) -> Result<Bought> {
         let bought = Mutex::new(HashMap::new());
         let on_reply = |place: usize, answer: Result<Reply, RowError>| -> Result<()> {
             let index = missing[place];

@@ -1,97 +1,63 @@
 //! The writer that asks endpoints: one request for each chat, each as often as it takes.
 //!
-//! What ends a run: no endpoint that accepts the key or knows the model, many rows in a row without one
-//! success, or a budget that is spent. Then nothing new is asked, and what is in flight is waited for and
-//! kept, because it is paid.
+//! What ends a run: no endpoint that accepts the key, the model and the parameters, many rows in a row
+//! without one success, or a budget that is spent. Then nothing new is asked, and what is in flight is waited
+//! for and kept, because it is paid.
 
 use std::env;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::anyhow;
 use anyhow::bail;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use secrecy::SecretString;
-use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 
+use crate::chat::asking::Asking;
+use crate::chat::asking::Failure;
 use crate::chat::bill::Bill;
-use crate::chat::bill::Spent;
 use crate::chat::config::RemoteConfig;
-use crate::chat::endpoint::Answer;
+use crate::chat::desk::Usage;
 use crate::chat::endpoint::Endpoint;
 use crate::chat::endpoint::Found;
 use crate::chat::pool::Closed;
-use crate::chat::pool::Lease;
 use crate::chat::pool::Pool;
-use crate::chat::pool::Usage;
-use crate::chat::wire;
 use crate::chat::writer::Appetite;
 use crate::chat::writer::OnReply;
 use crate::chat::writer::Prompted;
-use crate::chat::writer::Reply;
-use crate::chat::writer::RowError;
 use crate::chat::writer::Writer;
-use crate::retry::Attempt;
-use crate::retry::retry;
-
-/// Characters of a token, fewer than in most texts: an estimate should not be too low.
-const CHARS_PER_TOKEN: usize = 3;
-
-/// Tokens of a picture of 512 pixels, more than most models make of it.
-const PICTURE_TOKENS: usize = 1_000;
 
 /// Callers at once: each is a thread that mostly waits.
 const MOST_CALLERS: usize = 64;
 
-/// Failed attempts, in multiples of those that one row gets, before time without a success counts: the
-/// failures are of several rows then.
-const ROWS_THAT_FAIL: u32 = 3;
-
 /// The writer that asks endpoints.
 pub struct Remote {
-    // Before the runtime, so that its tasks end with nothing left to share.
-    shared: Arc<Shared>,
-    runtime: Runtime,
+    shared: Asking,
+    threads: Handle,
+    /// Absent once this is being dropped.
+    runtime: Option<Runtime>,
 }
 
-struct Shared {
-    config: RemoteConfig,
-    parameters: Map<String, Value>,
-    pool: Pool,
-    trouble: Mutex<Trouble>,
+/// Whoever drops a writer last may be a thread of another runtime (the signal's listener holds one), where a
+/// runtime that waits for its threads panics.
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
-
-/// Failures since the last success.
-struct Trouble {
-    since: Instant,
-    attempts: u32,
-    rows: u32,
-}
-
-/// A reply, whose place is given back when it is kept.
-type Bought = (Lease, Reply, Spent);
 
 /// Why a batch ends before its end.
 enum End {
     Store(anyhow::Error),
-    Run(anyhow::Error),
-}
-
-/// Why a request brought no reply.
-#[derive(Debug)]
-enum Failure {
-    Row(RowError),
     Run(anyhow::Error),
 }
 
@@ -137,13 +103,8 @@ impl Remote {
             .enable_all()
             .build()
             .context("cannot start the threads of the remote writer")?;
-        let shared = Arc::new(Shared {
-            pool: Pool::new(endpoints, config.retry.clone()),
-            parameters: wire::parameters(config),
-            trouble: Mutex::new(Trouble::none()),
-            config: config.clone(),
-        });
-        Ok(Remote { shared, runtime })
+        let shared = Asking::new(config, Pool::new(endpoints, config.retry.clone()));
+        Ok(Remote { shared, threads: runtime.handle().clone(), runtime: Some(runtime) })
     }
 }
 
@@ -167,21 +128,26 @@ impl Writer for Remote {
 
     /// Probes all endpoints; an error only when none can be asked.
     fn probe(&self) -> Result<String> {
-        let found = self.runtime.block_on(self.shared.pool.probe());
+        let patience = Duration::from_secs(self.shared.config.give_up_after_s);
+        let found = self.threads.block_on(self.shared.pool.probe(patience));
+        let ready = |found: Result<Found>| match found {
+            Ok(found) if found.is_loading => Err(found.line),
+            Ok(found) => Ok(found.line),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let found: Vec<Result<String, String>> = found.into_iter().map(ready).collect();
         if found.iter().all(Result::is_err) {
-            let errors = found.into_iter().filter_map(Result::err);
-            let lines: Vec<String> = errors.map(|error| format!("{error:#}")).collect();
+            let lines: Vec<String> = found.into_iter().filter_map(Result::err).collect();
             bail!("{}", lines.join("; "));
         }
-        let line = |found: Result<Found>| match found {
-            Ok(found) => found.line,
-            Err(error) => format!("not ready: {error:#}"),
+        let line = |found: Result<String, String>| {
+            found.unwrap_or_else(|error| format!("not ready: {error}"))
         };
         Ok(found.into_iter().map(line).collect::<Vec<_>>().join("; "))
     }
 
     fn write(&self, batch: &[Prompted], on_reply: &OnReply<'_>) -> Result<()> {
-        let shared = &*self.shared;
+        let shared = &self.shared;
         // Polled here and not spawned: a place is free for the next request only when the answer before
         // is kept, and keeping it happens on this thread.
         let asks = batch.iter().enumerate().map(|(index, prompted)| async move {
@@ -198,7 +164,7 @@ impl Writer for Remote {
                 }
             }
         });
-        self.runtime.block_on(async {
+        self.threads.block_on(async {
             let mut asks: FuturesUnordered<_> = asks.collect();
             let mut end = None;
             while let Some(done) = asks.next().await {
@@ -225,138 +191,11 @@ impl Writer for Remote {
         self.shared.pool.close(Closed::Because("the run was stopped".to_owned()));
     }
 
+    fn ensure_open(&self) -> Result<()> {
+        self.shared.pool.ensure_open()
+    }
+
     fn usage(&self) -> Vec<Usage> {
         self.shared.pool.usage()
     }
-}
-
-impl Shared {
-    /// One chat: asks until it is done or hopeless.
-    async fn ask(&self, prompted: &Prompted) -> Result<Bought, Failure> {
-        let last = Mutex::new(None);
-        let answer = retry(&self.config.retry, || self.attempt(prompted, &last)).await;
-        match answer {
-            Err(Failure::Row(error)) if error.retryable => Err(self.count_row(error)),
-            answer => answer,
-        }
-    }
-
-    /// One request, not to the endpoint that has just failed if there is another.
-    async fn attempt(
-        &self,
-        prompted: &Prompted,
-        last: &Mutex<Option<usize>>,
-    ) -> Attempt<Bought, Failure> {
-        let tokens = prompt_tokens(prompted);
-        let before = *last.lock().unwrap_or_else(PoisonError::into_inner);
-        let lease = match self.pool.lease(tokens, self.longest_answer(), before).await {
-            Ok(lease) => lease,
-            Err(error) => return Attempt::Fatal(Failure::Run(error)),
-        };
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease.index);
-        let endpoint = self.pool.endpoint(lease.index);
-        let seed = wire::is_accepted(&self.config, "seed").then_some(prompted.seed);
-        self.settle(lease, endpoint.ask(&self.parameters, seed, prompted).await, tokens)
-    }
-
-    /// Tokens that an answer can have, by what is sent.
-    fn longest_answer(&self) -> u32 {
-        let sent = |name: &str| self.parameters.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let longest = sent("max_tokens").max(sent("max_completion_tokens"));
-        let longest = longest.max(u64::from(self.config.max_tokens)) * sent("n").max(1);
-        u32::try_from(longest).unwrap_or(u32::MAX)
-    }
-
-    fn settle(&self, lease: Lease, answer: Answer, tokens: u32) -> Attempt<Bought, Failure> {
-        match answer {
-            Answer::Reply(mut reply) => {
-                let written =
-                    || u32::try_from(reply.text.len() / CHARS_PER_TOKEN).unwrap_or(u32::MAX);
-                let place = &self.pool.endpoint(lease.index).place;
-                let completion = reply.tokens.unwrap_or_else(written);
-                let spent = place.spent(reply.prompt_tokens.unwrap_or(tokens), completion);
-                reply.cost = spent.cost;
-                *self.trouble() = Trouble::none();
-                Attempt::Done((lease, reply, spent))
-            }
-            Answer::Row(reason) => {
-                self.pool.refused_row(&lease);
-                *self.trouble() = Trouble::none();
-                Attempt::Fatal(Failure::Row(RowError { reason, retryable: false }))
-            }
-            Answer::Moment { reason, after, is_refusal } => {
-                let goes_elsewhere = self.pool.failed(&lease, is_refusal, after);
-                if let Err(error) = self.count_attempt(&reason) {
-                    return Attempt::Fatal(Failure::Run(error));
-                }
-                let after = if goes_elsewhere { Some(Duration::ZERO) } else { after };
-                again(reason, after)
-            }
-            Answer::Endpoint(why) => match self.pool.out(&lease, &why) {
-                Ok(()) => again(why, Some(Duration::ZERO)),
-                Err(error) => Attempt::Fatal(Failure::Run(error)),
-            },
-        }
-    }
-
-    /// A long time without any success, in which rows failed: it is not the rows.
-    fn count_attempt(&self, reason: &str) -> Result<()> {
-        let mut trouble = self.trouble();
-        if trouble.attempts == 0 {
-            trouble.since = Instant::now();
-        }
-        trouble.attempts += 1;
-        let (limit, seconds) = (self.config.give_up_after_s, trouble.since.elapsed().as_secs());
-        let enough = self.config.retry.attempts.max(1).saturating_mul(ROWS_THAT_FAIL);
-        if limit == 0 || seconds < limit || trouble.attempts < enough {
-            return Ok(());
-        }
-        Err(anyhow!(
-            "nothing was answered for {seconds} s, the last time because: {reason}\n{}",
-            self.advice("give_up_after_s")
-        ))
-    }
-
-    /// Many different rows failing without one success: it is not the rows either.
-    fn count_row(&self, error: RowError) -> Failure {
-        let mut trouble = self.trouble();
-        trouble.rows += 1;
-        let (failed, limit) = (trouble.rows, self.config.give_up_after);
-        if limit == 0 || failed < limit {
-            return Failure::Row(error);
-        }
-        Failure::Run(anyhow!(
-            "{failed} rows in a row had no answer, the last because: {}\n{}",
-            error.reason,
-            self.advice("give_up_after")
-        ))
-    }
-
-    fn advice(&self, setting: &str) -> String {
-        let places: Vec<&str> = self.pool.places().map(|place| &*place.base_url).collect();
-        format!(
-            "check {} and run the same command again (stored answers are kept), or raise `{setting}`",
-            places.join(", ")
-        )
-    }
-
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Trouble {
-    fn none() -> Trouble {
-        Trouble { since: Instant::now(), attempts: 0, rows: 0 }
-    }
-}
-
-fn again(reason: String, after: Option<Duration>) -> Attempt<Bought, Failure> {
-    Attempt::Again { error: Failure::Row(RowError { reason, retryable: true }), after }
-}
-
-fn prompt_tokens(prompted: &Prompted) -> u32 {
-    let chars: usize = prompted.chat.messages().map(|(_, text)| text.len()).sum();
-    let picture = prompted.chat.picture.as_ref().map_or(0, |_| PICTURE_TOKENS);
-    u32::try_from(chars / CHARS_PER_TOKEN + picture).unwrap_or(u32::MAX)
 }

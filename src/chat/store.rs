@@ -8,6 +8,10 @@
 //! this process, because the operating system has it. Only a power cut may cost the last moments,
 //! never the file. `FULL` would pay one fsync for each reply to save those moments.
 
+mod bills;
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,11 +29,13 @@ use rusqlite::ErrorCode;
 use rusqlite::OptionalExtension;
 use rusqlite::Row;
 use rusqlite::ToSql;
+use rusqlite::TransactionBehavior;
 use rusqlite::params;
 use sha2::Digest;
 use sha2::Sha256;
 
-use crate::chat::bill::Spent;
+use crate::chat::claims;
+use crate::chat::claims::Owner;
 use crate::chat::writer::Prompted;
 use crate::chat::writer::Reply;
 
@@ -37,7 +43,7 @@ use crate::chat::writer::Reply;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Layout of the tables, in SQLite's `user_version`.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 
 const CREATE: &str = "
     CREATE TABLE IF NOT EXISTS replies (
@@ -58,9 +64,15 @@ const CREATE: &str = "
         requests          INTEGER NOT NULL,
         prompt_tokens     INTEGER NOT NULL,
         completion_tokens INTEGER NOT NULL,
-        cost              REAL NOT NULL
+        cost              REAL NOT NULL,
+        estimated_tokens  INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 2;
+    CREATE TABLE IF NOT EXISTS claims (
+        key      BLOB PRIMARY KEY,
+        owner    TEXT NOT NULL,
+        until_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 3;
 ";
 
 /// From the layout that knew no prices.
@@ -68,6 +80,9 @@ const FROM_1: &str = "
     ALTER TABLE replies ADD COLUMN prompt_tokens INTEGER;
     ALTER TABLE replies ADD COLUMN cost REAL NOT NULL DEFAULT 0;
 ";
+
+/// From the layout that did not know what was estimated.
+const FROM_2: &str = "ALTER TABLE bills ADD COLUMN estimated_tokens INTEGER NOT NULL DEFAULT 0";
 
 /// The replies already paid for; shared by all threads of a run.
 pub struct Store {
@@ -94,6 +109,17 @@ pub struct Paid<'a> {
     pub refused: Option<&'a str>,
 }
 
+/// What is known of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Looked {
+    /// It was answered.
+    Known(Reply),
+    /// It is to be asked, and nobody else will.
+    Ours,
+    /// Another process is asking it.
+    Theirs,
+}
+
 /// How much the store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -104,6 +130,10 @@ pub struct Count {
 }
 
 impl Key {
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The key of one question to one writer.
     pub fn of(identity: &serde_json::Value, attempt: u32, prompted: &Prompted) -> Key {
         let mut hash = Sha256::new();
@@ -149,6 +179,9 @@ impl Store {
         if layout == 1 {
             db.execute_batch(FROM_1).map_err(explain)?;
         }
+        if layout == 2 {
+            db.execute_batch(FROM_2).map_err(explain)?;
+        }
         db.execute_batch(CREATE).map_err(explain)?;
         db.execute_batch("COMMIT").map_err(explain)?;
         Ok(Store { path: path.to_owned(), db: Mutex::new(db) })
@@ -158,6 +191,51 @@ impl Store {
     pub fn get_batch(&self, keys: &[Key]) -> Result<Vec<Option<Reply>>> {
         let db = self.lock();
         keys.iter().map(|key| get(&db, key).map_err(|e| explain(&self.path, e))).collect()
+    }
+
+    /// The replies kept under these keys, and claims on the others; all are ours where nobody owns claims.
+    pub(super) fn look(&self, keys: &[Key], owner: Option<&Owner>) -> Result<Vec<Looked>> {
+        let found = self.get_batch(keys)?;
+        let known = |reply: Option<Reply>| reply.map_or(Looked::Ours, Looked::Known);
+        match owner {
+            // Where all are known, nothing is written.
+            Some(owner) if found.contains(&None) => {
+                self.look_all(keys, owner).map_err(|e| explain(&self.path, e))
+            }
+            _ => Ok(found.into_iter().map(known).collect()),
+        }
+    }
+
+    /// Looked at and claimed in one step, in which nobody else can answer or claim.
+    fn look_all(&self, keys: &[Key], owner: &Owner) -> rusqlite::Result<Vec<Looked>> {
+        let mut db = self.lock();
+        let all = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut looked = Vec::with_capacity(keys.len());
+        for key in keys {
+            looked.push(match get(&all, key)? {
+                Some(reply) => Looked::Known(reply),
+                None if claims::take(&all, &self.path, key, owner)? => Looked::Ours,
+                None => Looked::Theirs,
+            });
+        }
+        all.commit()?;
+        Ok(looked)
+    }
+
+    /// Lets claims go.
+    pub(super) fn release(&self, keys: &[Key], owner: &Owner) -> Result<()> {
+        let release = || {
+            let mut db = self.lock();
+            let all = db.transaction()?;
+            keys.iter().try_for_each(|key| claims::release(&all, key, owner))?;
+            all.commit()
+        };
+        release().map_err(|e| explain(&self.path, e))
+    }
+
+    /// All claims of an owner hold on.
+    pub(super) fn renew_claims(&self, owner: &str) -> Result<()> {
+        claims::renew(&self.lock(), owner).map_err(|e| explain(&self.path, e))
     }
 
     /// Keeps a reply, counts it on its run's bill, and returns the one that counts: the first ever kept
@@ -171,26 +249,10 @@ impl Store {
         let both = db.transaction()?;
         let is_first = insert(&both, key, paid)?;
         let earlier = if is_first { None } else { get(&both, key)? };
-        charge(&both, paid)?;
+        bills::charge(&both, paid)?;
+        claims::settle(&both, key)?;
         both.commit()?;
         Ok(earlier.unwrap_or_else(|| paid.reply.clone()))
-    }
-
-    /// What a run has spent, by its own account.
-    pub fn spent(&self, run: &str) -> Result<Spent> {
-        const SELECT: &str = "SELECT requests, prompt_tokens, completion_tokens, cost FROM bills \
-                              WHERE run = ?1";
-        let spent = |row: &Row<'_>| {
-            let number = |place| row.get::<_, i64>(place).map(i64::unsigned_abs);
-            Ok(Spent {
-                requests: number(0)?,
-                prompt_tokens: number(1)?,
-                completion_tokens: number(2)?,
-                cost: row.get(3)?,
-            })
-        };
-        let found = self.lock().query_row(SELECT, [run], spent).optional();
-        Ok(found.map_err(|e| explain(&self.path, e))?.unwrap_or_default())
     }
 
     /// Counts what is kept.
@@ -258,6 +320,7 @@ fn reply(row: &Row<'_>) -> rusqlite::Result<Reply> {
         tokens: row.get(2)?,
         model: Arc::from(row.get::<_, String>(3)?),
         prompt_tokens: row.get(4)?,
+        estimated: (0, 0),
         cost: row.get(5)?,
     })
 }
@@ -282,19 +345,6 @@ fn insert(db: &Connection, key: &Key, paid: &Paid<'_>) -> rusqlite::Result<bool>
     Ok(inserted == 1)
 }
 
-fn charge(db: &Connection, Paid { run, reply, .. }: &Paid<'_>) -> rusqlite::Result<()> {
-    const CHARGE: &str = "
-        INSERT INTO bills VALUES (?1, 1, ?2, ?3, ?4)
-        ON CONFLICT (run) DO UPDATE SET
-            requests = requests + 1,
-            prompt_tokens = prompt_tokens + ?2,
-            completion_tokens = completion_tokens + ?3,
-            cost = cost + ?4";
-    let (prompt, written) = (reply.prompt_tokens.unwrap_or(0), reply.tokens.unwrap_or(0));
-    db.prepare_cached(CHARGE)?.execute(params![run, prompt, written, reply.cost])?;
-    Ok(())
-}
-
 /// For people who clean up by age; nothing here depends on it.
 fn unix_s() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -317,138 +367,4 @@ fn explain(path: &Path, error: rusqlite::Error) -> anyhow::Error {
         _ => "answers cannot be kept, and without that none is bought: run the same command again",
     };
     anyhow!(error).context(format!("request store {}: {next}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chat::writer::Chat;
-    use crate::chat::writer::Picture;
-    use serde_json::json;
-
-    fn prompted(user: &str) -> Prompted {
-        let chat = Chat { user: user.to_owned(), ..Chat::default() };
-        Prompted { chat, ..Prompted::default() }
-    }
-
-    fn key(user: &str) -> Key {
-        Key::of(&json!("m"), 0, &prompted(user))
-    }
-
-    fn said(text: &str) -> Reply {
-        Reply {
-            text: text.to_owned(),
-            finish_reason: "stop".to_owned(),
-            tokens: Some(3),
-            prompt_tokens: Some(50),
-            cost: 0.5,
-            model: Arc::from("m"),
-        }
-    }
-
-    fn paid<'a>(reply: &'a Reply, refused: Option<&'a str>) -> Paid<'a> {
-        Paid { run: "r", writer: "remote", attempt: 0, reply, refused }
-    }
-
-    #[test]
-    fn a_key_depends_on_identity_attempt_seed_and_messages() {
-        let base = Key::of(&json!("m"), 0, &prompted("a"));
-        assert_eq!(base, key("a"));
-        assert_ne!(base, Key::of(&json!("n"), 0, &prompted("a")));
-        assert_ne!(base, Key::of(&json!("m"), 1, &prompted("a")));
-        assert_ne!(base, key("b"));
-        assert_ne!(base, Key::of(&json!("m"), 0, &Prompted { seed: 1, ..prompted("a") }));
-        let with = |bytes: &'static [u8]| {
-            let mut prompted = prompted("a");
-            let picture = Picture { bytes: bytes.into(), media_type: "image/png" };
-            prompted.chat.picture = Some(picture);
-            Key::of(&json!("m"), 0, &prompted)
-        };
-        assert_ne!(base, with(b"1"));
-        assert_ne!(with(b"1"), with(b"2"));
-    }
-
-    #[test]
-    fn what_was_put_is_there_after_reopening_and_the_first_reply_wins() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("requests.sqlite");
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.put(&key("a"), &paid(&said("one"), None)).unwrap(), said("one"));
-        assert_eq!(store.put(&key("a"), &paid(&said("two"), None)).unwrap(), said("one"));
-        store.put(&key("b"), &paid(&said(""), Some("empty"))).unwrap();
-        // No `drop`: kill -9 does not close a connection either.
-        std::mem::forget(store);
-        let store = Store::open(&path).unwrap();
-        let got = store.get_batch(&[key("b"), key("c"), key("a")]).unwrap();
-        assert_eq!(got, [Some(said("")), None, Some(said("one"))]);
-        assert_eq!(store.count().unwrap(), Count { accepted: 1, refused: 1 });
-        let spent = Spent { requests: 3, prompt_tokens: 150, completion_tokens: 9, cost: 1.5 };
-        assert_eq!(store.spent("r").unwrap(), spent);
-        assert_eq!(store.spent("another").unwrap(), Spent::default());
-    }
-
-    #[test]
-    fn a_file_of_the_first_layout_is_taken_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("requests.sqlite");
-        let old = Connection::open(&path).unwrap();
-        old.execute_batch(
-            "CREATE TABLE replies (key BLOB PRIMARY KEY, writer TEXT NOT NULL, model TEXT NOT NULL,
-                 attempt INTEGER NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
-                 tokens INTEGER, refused TEXT, unix_s INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-             PRAGMA user_version = 1;",
-        )
-        .unwrap();
-        let insert =
-            "INSERT INTO replies VALUES (?1, 'remote', 'm', 0, 'A cat.', 'stop', 4, NULL, 1)";
-        old.execute(insert, [&key("a").0]).unwrap();
-        drop(old);
-        let store = Store::open(&path).unwrap();
-        let reply = store.get_batch(&[key("a")]).unwrap().remove(0).unwrap();
-        assert_eq!((&*reply.text, reply.tokens, reply.prompt_tokens), ("A cat.", Some(4), None));
-    }
-
-    #[test]
-    fn several_threads_and_connections_share_one_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("requests.sqlite");
-        let stores = [Store::open(&path).unwrap(), Store::open(&path).unwrap()];
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let store = &stores[thread % 2];
-                scope.spawn(move || {
-                    for i in 0..50 {
-                        let reply = said(&format!("{thread}.{i}"));
-                        store.put(&key(&i.to_string()), &paid(&reply, None)).unwrap();
-                    }
-                });
-            }
-        });
-        assert_eq!(stores[0].count().unwrap().accepted, 50);
-        let keys: Vec<Key> = (0..50).map(|i| key(&i.to_string())).collect();
-        assert_eq!(stores[0].get_batch(&keys).unwrap(), stores[1].get_batch(&keys).unwrap());
-    }
-
-    #[test]
-    fn a_damaged_or_newer_file_is_named_with_what_to_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("requests.sqlite");
-        std::fs::write(&path, "certainly not a database, but long enough to be read as one")
-            .unwrap();
-        let message = format!("{:#}", Store::open(&path).err().unwrap());
-        assert!(
-            message.contains("requests.sqlite") && message.contains("move it aside"),
-            "{message}"
-        );
-
-        std::fs::remove_file(&path).unwrap();
-        drop(Store::open(&path).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
-        let message = format!("{:#}", Store::open(&path).err().unwrap());
-        assert!(message.contains("newer version"), "{message}");
-
-        let missing = dir.path().join("no/such/folder/requests.sqlite");
-        let message = format!("{:#}", Store::open(&missing).err().unwrap());
-        assert!(message.contains("folder exists"), "{message}");
-    }
 }

@@ -5,7 +5,9 @@
 
 use base64::Engine;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -98,6 +100,28 @@ pub(super) fn is_about_schema(said: &str) -> bool {
         .any(|word| said.contains(word))
 }
 
+/// What to change where each request is refused: the parameter that the refusal names, if it names one.
+pub(super) fn advice(parameters: &Map<String, Value>, said: &str) -> String {
+    let named = parameters.keys().map(String::as_str).chain(["seed"]);
+    let named = named.filter(|name| *name != "model" && is_named(said, name));
+    let longest = parameters.get("max_tokens").filter(|_| is_named(said, "max_completion_tokens"));
+    let instead = longest.map_or_else(String::new, |tokens| {
+        format!(" (and set `extra = {{ max_completion_tokens = {tokens} }}`)")
+    });
+    // Texts of other parameters are another run's.
+    match named.max_by_key(|name| name.len()) {
+        Some(name) => format!("put {name:?} into `omit`{instead} and run again with a new -o"),
+        None => "leave out what it does not take (`omit`), or change `extra`, `max_tokens` or \
+                 `temperature`, and run again with a new -o"
+            .to_owned(),
+    }
+}
+
+/// As a word of its own: `max_tokens` is not in `max_tokens_per_day`.
+fn is_named(said: &str, name: &str) -> bool {
+    said.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+}
+
 /// Whether a field may be sent.
 pub(super) fn is_accepted(config: &RemoteConfig, field: &str) -> bool {
     !config.omit.iter().any(|name| name == field)
@@ -107,30 +131,68 @@ pub(super) fn is_accepted(config: &RemoteConfig, field: &str) -> bool {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Completion {
+    #[serde(deserialize_with = "lenient")]
     model: Option<String>,
     choices: Option<Vec<Choice>>,
-    usage: Option<Usage>,
+    #[serde(deserialize_with = "lenient")]
+    usage: Usage,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Choice {
-    message: Option<Said>,
+    #[serde(deserialize_with = "lenient")]
+    message: Said,
+    #[serde(deserialize_with = "lenient")]
     finish_reason: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Said {
-    content: Option<String>,
+    content: Value,
+    #[serde(deserialize_with = "lenient")]
     refusal: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Usage {
+    #[serde(deserialize_with = "tokens")]
     prompt_tokens: Option<u32>,
+    #[serde(deserialize_with = "tokens")]
     completion_tokens: Option<u32>,
+}
+
+/// Takes a field as what it should be, or as absent: what stands beside the text is not worth the text.
+fn lenient<'de, T, D>(field: D) -> Result<T, D::Error>
+where
+    T: DeserializeOwned + Default,
+    D: Deserializer<'de>,
+{
+    Ok(serde_json::from_value(Value::deserialize(field)?).unwrap_or_default())
+}
+
+/// A number of tokens, which some servers write as `12.0`. Words, halves and debts are not counted.
+fn tokens<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u32>, D::Error> {
+    let number = Value::deserialize(field)?.as_f64();
+    let most = f64::from(u32::MAX);
+    let whole = number.filter(|number| number.fract() == 0.0 && (0.0..=most).contains(number));
+    Ok(whole.map(|number| number as u32))
+}
+
+/// What is said in words, of a text or of a list of parts; other parts (thoughts, pictures) are left out.
+fn words(content: &Value) -> String {
+    let of_part = |part: &Value| {
+        let is_text = part.get("type").is_none_or(|kind| kind == "text" || kind == "output_text");
+        let text = part.as_str().or_else(|| part.get("text").filter(|_| is_text)?.as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().map(of_part).collect(),
+        _ => String::new(),
+    }
 }
 
 /// Reads a body of status 200. An answer with an empty list of choices is an empty reply, not an error: it
@@ -142,13 +204,19 @@ pub(super) fn reply(body: &[u8], asked: &str) -> Result<Reply, serde_json::Error
         <serde_json::Error as serde::de::Error>::custom(format!("no choices: {said}"))
     })?;
     let choice = choices.into_iter().next().unwrap_or_default();
-    let said = choice.message.unwrap_or_default();
-    let usage = completion.usage.unwrap_or_default();
+    let mut text = words(&choice.message.content);
+    if text.is_empty() {
+        text = choice.message.refusal.unwrap_or_default();
+    }
+    let Usage { prompt_tokens, completion_tokens } = completion.usage;
+    // A server that says 0 of what cannot be 0 does not count.
+    let tokens = completion_tokens.filter(|tokens| *tokens > 0 || text.is_empty());
     Ok(Reply {
-        text: said.content.or(said.refusal).unwrap_or_default(),
+        text,
         finish_reason: choice.finish_reason.unwrap_or_else(|| "unknown".to_owned()),
-        tokens: usage.completion_tokens,
-        prompt_tokens: usage.prompt_tokens,
+        tokens,
+        prompt_tokens: prompt_tokens.filter(|tokens| *tokens > 0),
+        estimated: (0, 0),
         cost: 0.0,
         model: completion.model.filter(|m| !m.is_empty()).map_or_else(|| asked.into(), Into::into),
     })
@@ -258,10 +326,50 @@ mod tests {
     }
 
     #[test]
+    fn content_in_parts_and_odd_numbers_are_read_for_what_they_say() {
+        let read = |content: Value, usage: Value| {
+            let message = json!({ "content": content, "refusal": 3 });
+            let choices = json!([{ "message": message, "finish_reason": 1 }]);
+            let body = json!({ "model": 7, "choices": choices, "usage": usage });
+            reply(body.to_string().as_bytes(), "asked").unwrap()
+        };
+        let parts = json!([
+            { "type": "thinking", "thinking": "hm", "text": "hm" },
+            { "type": "text", "text": "A cat" }, { "text": " on a" }, " mat.", 5, null,
+        ]);
+        let odd = read(parts, json!({ "prompt_tokens": 12.0, "completion_tokens": -3 }));
+        assert_eq!((&*odd.text, &*odd.model), ("A cat on a mat.", "asked"));
+        assert_eq!((odd.prompt_tokens, odd.tokens), (Some(12), None));
+        assert_eq!(odd.finish_reason, "unknown");
+        for usage in [json!("many"), json!([1]), json!({ "completion_tokens": { "total": 4 } })] {
+            assert_eq!(read(json!("A cat."), usage).tokens, None);
+        }
+        for tokens in [json!("4"), json!(null), json!(4.5), json!(1e30), json!(0)] {
+            let usage = json!({ "prompt_tokens": tokens, "completion_tokens": tokens });
+            let reply = read(json!("A cat."), usage);
+            assert_eq!((&*reply.text, reply.prompt_tokens, reply.tokens), ("A cat.", None, None));
+        }
+        assert_eq!(read(json!({ "text": "x" }), json!(null)).text, "");
+    }
+
+    #[test]
     fn slots_are_those_of_llama_cpp() {
         assert_eq!(slots(br#"{"total_slots": 4, "model_path": "x"}"#), Some(4));
         assert_eq!(slots(br#"{"total_slots": 0}"#), None);
         assert_eq!(slots(b"not found"), None);
+    }
+
+    #[test]
+    fn a_refused_parameter_is_named_with_what_to_do() {
+        let sent = parameters(&RemoteConfig::default());
+        let about = |said: &str| advice(&sent, said);
+        assert!(about("Unsupported value: 'temperature'").starts_with("put \"temperature\" into"));
+        assert!(about("unknown field `seed`").contains("\"seed\""));
+        let other = about("'max_tokens' is not supported. Use 'max_completion_tokens' instead.");
+        assert!(other.contains("\"max_tokens\"") && other.contains("{ max_completion_tokens"));
+        for vague in ["bad request", "max_tokens_per_day", "this model is small"] {
+            assert!(about(vague).starts_with("leave out"), "{vague}");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::chat::bill::Bill;
-use crate::chat::pool::Usage;
+use crate::chat::bill::Spent;
+use crate::chat::desk::Usage;
 
 /// Something that answers chats: an endpoint, or a model in this process.
 pub trait Writer: Send + Sync {
@@ -45,6 +46,14 @@ pub trait Writer: Send + Sync {
 
     /// Begins nothing new; what is under way is finished. May be called from any thread.
     fn halt(&self) {}
+
+    /// Whether anything would be asked.
+    ///
+    /// # Errors
+    /// When nothing is any more; says why.
+    fn ensure_open(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// How each endpoint was used; nothing for a writer without any.
     fn usage(&self) -> Vec<Usage> {
@@ -139,10 +148,31 @@ pub struct Reply {
     pub tokens: Option<u32>,
     /// Tokens of the prompt, where somebody counted them.
     pub prompt_tokens: Option<u32>,
+    /// What counts on the bill for tokens of the prompt and of the answer that nobody counted.
+    pub estimated: (u32, u32),
     /// Money, by the configured prices.
     pub cost: f64,
     /// Model and revision, as exactly as the writer knows them.
     pub model: Arc<str>,
+}
+
+impl Reply {
+    /// What it counts on a bill.
+    pub fn spent(&self) -> Spent {
+        let of = |counted: Option<u32>, estimated: u32| match counted {
+            Some(counted) => (u64::from(counted), 0),
+            None => (u64::from(estimated), u64::from(estimated)),
+        };
+        let (prompt_tokens, of_prompt) = of(self.prompt_tokens, self.estimated.0);
+        let (completion_tokens, of_completion) = of(self.tokens, self.estimated.1);
+        Spent {
+            requests: 1,
+            prompt_tokens,
+            completion_tokens,
+            estimated_tokens: of_prompt + of_completion,
+            cost: self.cost,
+        }
+    }
 }
 
 /// Why one row has no reply.

@@ -10,8 +10,6 @@ use clap::Args;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 
-use crate::chat::Budget;
-use crate::chat::Purchases;
 use crate::chat::Statement;
 use crate::cli::bill;
 use crate::cli::settings;
@@ -70,11 +68,7 @@ impl Instruct {
         ensure!((0.0..1.0).contains(&self.validation), "--validation must be from 0 to below 1");
         ensure!(self.rows > 0, "--rows is 0; nothing would be asked");
         let _lock = folder::lock(&self.output)?;
-        let budget = Budget { cost: config.describe.budget, tokens: config.describe.token_budget };
-        let store = self.output.join("requests.sqlite");
-        let store = config.describe.requests.as_deref().unwrap_or(&store);
-        let name = self.output.canonicalize()?.display().to_string();
-        let purchases = Arc::new(Purchases::open(store, &name, budget)?);
+        let purchases = Arc::new(bill::purchases(&self.output, &config.describe)?);
         let describer = Describer::open(&config.describe, Some(Arc::clone(&purchases)))?;
         match describer.probe() {
             Ok(line) => eprintln!("teacher: {line}"),
@@ -97,7 +91,8 @@ impl Instruct {
             });
         bar.finish_and_clear();
         let spent = purchases.bill().spent();
-        bill::write(&self.output, &Statement { spent, endpoints: describer.usage() }, true)?;
+        let statement = Statement { run: None, spent, endpoints: describer.usage() };
+        bill::write(&self.output, &statement, true)?;
         let record = record?;
         println!(
             "{} rows asked about, {} pairs to train on, {} to validate on; mean score {:.2}",

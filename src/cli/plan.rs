@@ -24,7 +24,6 @@ use crate::forecast;
 use crate::forecast::Expected;
 use crate::forecast::Forecast;
 use crate::forecast::Pilot;
-use crate::forecast::Sum;
 use crate::perceive::Models;
 use crate::pipeline::Todo;
 use crate::run;
@@ -85,11 +84,10 @@ impl Plan {
             return Ok(outcome);
         }
         let used = opened.used();
-        let sum = |(total, squares)| Sum { total, squares };
         pilot.answers = used.answers;
-        pilot.prompt_tokens = sum(used.prompt_tokens);
-        pilot.completion_tokens = sum(used.completion_tokens);
-        pilot.cost = sum(used.cost);
+        pilot.prompt_tokens = used.prompt_tokens;
+        pilot.completion_tokens = used.completion_tokens;
+        pilot.cost = used.cost;
         self.say(&pilot.forecast());
         Ok(outcome)
     }

@@ -12,7 +12,6 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
-use crate::chat::Budget;
 use crate::chat::Purchases;
 use crate::chat::Statement;
 use crate::chat::Used;
@@ -92,7 +91,7 @@ impl Opened {
         let spent = self.purchases.as_ref().map(|payer| payer.bill().spent()).unwrap_or_default();
         let mut endpoints = self.describer.usage();
         endpoints.extend(self.captioner.iter().flat_map(|captioner| captioner.usage()));
-        Statement { spent, endpoints }
+        Statement { run: None, spent, endpoints }
     }
 
     /// The answers that were used, of all who were asked.
@@ -310,18 +309,12 @@ impl Refine {
     }
 }
 
-/// The memory of what was bought, in the run's folder or where the configuration says; nothing where the
-/// rules write.
+/// The memory of what was bought; nothing where the rules write.
 fn open_purchases(run: &Path, config: &Config) -> Result<Option<Arc<Purchases>>> {
     if config.describe.writer == WriterKind::Rules && !config.vision.is_on() {
         return Ok(None);
     }
-    let own = run.join("requests.sqlite");
-    let requests = config.describe.requests.as_deref().unwrap_or(&own);
-    let name = run.canonicalize().unwrap_or_else(|_| run.to_owned());
-    let budget = Budget { cost: config.describe.budget, tokens: config.describe.token_budget };
-    let purchases = Purchases::open(requests, &name.display().to_string(), budget)?;
-    Ok(Some(Arc::new(purchases)))
+    Ok(Some(Arc::new(bill::purchases(run, &config.describe)?)))
 }
 
 /// Who captions from afar, where an endpoint is named.

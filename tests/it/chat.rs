@@ -27,13 +27,17 @@ use recaption::chat::Budget;
 use recaption::chat::BudgetSpent;
 use recaption::chat::Chat;
 use recaption::chat::EndpointConfig;
+use recaption::chat::Picture;
 use recaption::chat::Prompted;
 use recaption::chat::Remote;
 use recaption::chat::RemoteConfig;
 use recaption::chat::Reply;
+use recaption::chat::RowError;
 use recaption::chat::Spent;
+use recaption::chat::Statement;
 use recaption::chat::Writer;
 use recaption::retry::Policy;
+use recaption::sample::Sample;
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -156,6 +160,34 @@ fn requests_are_shared_by_weight() {
 }
 
 #[test]
+fn a_parameter_that_is_always_refused_ends_the_run_and_an_odd_row_does_not() {
+    let refusing = || Server::start(|_, _| status(400, "", "unsupported value: 'temperature'"));
+    let picky = refusing();
+    let mut one = config(&[&picky]);
+    (one.concurrency, one.max_concurrency) = (4, 4);
+    let (replies, end) = write(&open(&one), 200);
+    let error = end.unwrap_err().to_string();
+    assert!(error.contains("400: unsupported value") && error.contains("`omit`"), "{error}");
+    assert!(error.contains("\"temperature\"") && error.contains("give_up_after"), "{error}");
+    assert_eq!(replies.iter().flatten().count(), 0);
+    assert!((25..=29).contains(&picky.count()), "{}", picky.count());
+
+    // Half of all rows, but never many without an answer in between.
+    let odd = Server::start(|number, _| match number % 2 {
+        0 => status(422, "", "this text is too long"),
+        _ => completion("A dog."),
+    });
+    one.endpoints[0].base_url.clone_from(&odd.base_url);
+    assert_eq!(answered(&open(&one), 200), 100);
+
+    // Of two servers, one takes the parameter: it gets the rest.
+    let (picky, good) = (refusing(), Server::start(|_, _| slowly("A dog.")));
+    let remote = open(&config(&[&picky, &good]));
+    assert!(answered(&remote, 200) >= 200 - 24);
+    assert!(remote.usage()[0].out.as_ref().is_some_and(|why| why.contains("temperature")));
+}
+
+#[test]
 fn a_server_gets_as_many_at_once_as_it_says_or_as_helps() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let props = json!({ "total_slots": 3 }).to_string();
@@ -216,6 +248,91 @@ fn a_budget_is_never_passed_and_what_was_paid_for_is_kept() {
     assert!(bill.spent().cost <= 1_100.0 && kept >= 8, "{kept}");
 }
 
+/// With a thousand tokens set aside for each picture, three would be all.
+#[test]
+fn what_pictures_take_is_learnt_from_the_bill() {
+    let server = Server::start(|_, _| completion("A dog."));
+    let mut config = config(&[&server]);
+    (config.concurrency, config.max_concurrency) = (1, 1);
+    let remote = open(&config);
+    let budget = Budget { cost: 0.0, tokens: 1_500 };
+    remote.pay_with(Arc::new(Bill::new(budget, Spent::default())));
+    let picture = Picture { bytes: b"no picture".as_slice().into(), media_type: "image/png" };
+    let batch: Vec<Prompted> = (0..20)
+        .map(|number| {
+            let mut prompted = prompted(number);
+            prompted.chat.picture = Some(picture.clone());
+            prompted
+        })
+        .collect();
+    let end = remote.write(&batch, &|_, _| Ok(())).unwrap_err();
+    assert!(end.downcast_ref::<BudgetSpent>().is_some(), "{end}");
+    assert!((10..=14).contains(&server.count()), "{}", server.count());
+}
+
+#[test]
+fn a_question_has_a_deadline_over_all_its_attempts() {
+    let silent = Server::start(|_, _| Act::Hang);
+    let mut config = config(&[&silent]);
+    (config.timeout_s, config.deadline_s) = (1, Some(2));
+    config.retry.attempts = 50;
+    let reason = |remote: &Remote| {
+        let said = Mutex::new(None);
+        let keep = |_, answer: Result<Reply, RowError>| {
+            *said.lock().unwrap() = answer.err();
+            Ok(())
+        };
+        remote.write(&[prompted(0)], &keep).unwrap();
+        said.into_inner().unwrap().expect("there is no answer")
+    };
+    let started = Instant::now();
+    let error = reason(&open(&config));
+    let took = started.elapsed();
+    assert!(error.reason.contains("after 2 s (`deadline_s`)") && error.retryable, "{error:?}");
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
+    assert!((2..=3).contains(&silent.count()), "{}", silent.count());
+
+    // A pause that would end after it is not waited for.
+    let busy = Server::start(|_, _| status(429, "retry-after: 60\r\n", "slow down"));
+    config.endpoints[0].base_url.clone_from(&busy.base_url);
+    let started = Instant::now();
+    let error = reason(&open(&config));
+    assert!(error.reason.contains("slow down") && error.reason.contains("deadline_s"), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(1) && busy.count() == 1);
+}
+
+#[test]
+fn a_server_that_loads_its_model_is_waited_for() {
+    let loading = |times: usize| {
+        let asked = AtomicUsize::new(0);
+        Server::start_with_paths(move |path, _| match path {
+            "/health" if asked.fetch_add(1, Ordering::SeqCst) < times => {
+                status(503, "", "Loading model")
+            }
+            path if path.ends_with("/models") => {
+                let body = json!({ "data": [{ "id": "mock" }] }).to_string();
+                Act::Answer { status: 200, headers: "", body }
+            }
+            _ => status(404, "", "no such page"),
+        })
+    };
+    let (late, never, ready) = (loading(2), loading(usize::MAX), loading(0));
+    let started = Instant::now();
+    assert!(open(&config(&[&late])).probe().unwrap().contains("has mock"));
+    assert!(started.elapsed() >= Duration::from_secs(1));
+
+    let mut short = config(&[&never]);
+    short.give_up_after_s = 1;
+    let error = open(&short).probe().unwrap_err().to_string();
+    assert!(error.contains("still loading its model"), "{error}");
+
+    // Nobody waits where another is ready.
+    let started = Instant::now();
+    let line = open(&config(&[&never, &ready])).probe().unwrap();
+    assert!(line.contains("not ready: ") && line.contains("has mock"), "{line}");
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
 #[test]
 fn a_writer_that_is_halted_finishes_what_is_under_way() {
     let server = Server::start(|_, _| {
@@ -255,6 +372,16 @@ fn answers_that_cannot_be_kept_end_everybody() {
     assert!(server.count() < 100, "{}", server.count());
 }
 
+/// The listener of signals holds a writer, and may be the last to let it go.
+#[test]
+fn a_writer_may_be_dropped_on_a_thread_of_another_runtime() {
+    let server = Server::start(|_, _| completion("A dog."));
+    let remote = open(&config(&[&server]));
+    assert_eq!(answered(&remote, 3), 3);
+    let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    other.block_on(other.spawn(async move { drop(remote) })).unwrap();
+}
+
 #[test]
 fn endpoints_that_cannot_be_meant_are_refused() {
     let endpoint = |base_url: &str, weight: f64| EndpointConfig {
@@ -276,6 +403,56 @@ fn endpoints_that_cannot_be_meant_are_refused() {
         let error = format!("{:#}", Remote::open(&config).unwrap_err());
         assert!(error.contains(says) && !error.contains("secret"), "{error}");
     }
+}
+
+/// A server that counts no tokens, a folder that moves between the sessions, and at last a bill of the days
+/// when bills were named after folders: what was spent is known in each session.
+#[test]
+fn a_budget_of_tokens_holds_over_sessions_and_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, run) = (dir.path().join("data"), dir.path().join("run"));
+    fs::create_dir(&data).unwrap();
+    dataset(&data, 60);
+    let server = Server::start(|number, body| match number {
+        usize::MAX => status(404, "", "no list"),
+        _ => {
+            let text = format!("A statue of a rider on a horse, {}.", words(body));
+            let said =
+                json!({ "choices": [{ "message": { "content": text }, "finish_reason": "stop" }] });
+            Act::Answer { status: 200, headers: "", body: said.to_string() }
+        }
+    });
+    let session = |run: &Path, tokens: &str| {
+        let mut command = refine("refine", &data, run, &server.base_url);
+        let end = command.args(["--max-tokens", tokens]).output().unwrap();
+        let said = String::from_utf8_lossy(&end.stderr).into_owned();
+        assert_eq!(end.status.code(), Some(4), "{said}");
+        said
+    };
+    let said = session(&run, "20000");
+    assert!(said.contains("(estimated)"), "{said}");
+    let paid = server.count();
+    assert!((1..60).contains(&paid), "{paid}");
+    let bill = |run: &Path| -> Statement {
+        serde_json::from_slice(&fs::read(run.join("bill.json")).unwrap()).unwrap()
+    };
+    let first = bill(&run);
+    assert_eq!(first.spent.estimated_tokens, first.spent.tokens());
+    assert_eq!(first.spent.requests, paid as u64);
+
+    let moved = dir.path().join("moved");
+    fs::rename(&run, &moved).unwrap();
+    session(&moved, "20000");
+    assert_eq!((bill(&moved).spent, server.count()), (first.spent, paid));
+
+    let store = rusqlite::Connection::open(moved.join("requests.sqlite")).unwrap();
+    store.execute("UPDATE bills SET run = '/the/place/of/old'", []).unwrap();
+    drop(store);
+    fs::remove_file(moved.join("bill.json")).unwrap();
+    session(&moved, "20000");
+    let old = bill(&moved);
+    assert_eq!((old.spent, server.count()), (first.spent, paid));
+    assert_ne!(old.run, first.run);
 }
 
 const ROWS: usize = 700;
@@ -351,6 +528,54 @@ fn fifty_kills_cost_no_more_than_what_was_in_flight() {
     let again = asked.len() - ROWS;
     assert!(again <= KILLS * AT_ONCE, "{again} requests were sent again");
     assert!(again > 0, "no kill met a request in flight: the test shows nothing");
+}
+
+/// Two runs of the same data with one memory, at the same time: between them they buy each answer once, also
+/// when a third was killed in the middle.
+#[test]
+fn two_processes_that_share_a_store_buy_each_answer_once() {
+    const ROWS: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    dataset(&data, ROWS);
+    let server = Server::start(|number, body| match number {
+        usize::MAX => status(404, "", "no list"),
+        _ => {
+            thread::sleep(Duration::from_millis(20));
+            completion(&format!("A statue of a rider on a horse, {}.", words(body)))
+        }
+    });
+    let store = format!("describe.requests={}", dir.path().join("answers.sqlite").display());
+    let start = |name: &str| {
+        let mut command = refine("refine", &data, &dir.path().join(name), &server.base_url);
+        command.args(["--set", &store]).spawn().unwrap()
+    };
+    let mut killed = start("killed");
+    while server.count() < 30 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let before = server.count();
+    let both = [start("one"), start("two")];
+    for run in both {
+        succeeded(&run.wait_with_output().unwrap());
+    }
+    for name in ["one", "two"] {
+        let samples = samples(&dir.path().join(name));
+        let by_model = |s: &&Sample| s.generated.as_ref().is_some_and(|g| &*g.writer == "remote");
+        assert_eq!((samples.len(), samples.iter().filter(by_model).count()), (ROWS, ROWS));
+    }
+    let asked = server.asked.lock().unwrap();
+    let distinct: HashSet<&String> = asked.iter().collect();
+    assert_eq!(distinct.len(), ROWS);
+    let in_flight: HashSet<&String> = asked[..before].iter().collect();
+    assert_eq!(in_flight.len(), before);
+    let again = asked.len() - ROWS;
+    assert!(again <= AT_ONCE, "{again} of {} were sent again", asked.len());
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("-asking-")), "{left:?}");
 }
 
 /// A picture of the demo is captioned by an endpoint: it gets a JPEG made here, within the request, and what

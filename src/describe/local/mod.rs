@@ -237,6 +237,7 @@ impl Local {
             finish_reason: finish_reason.to_owned(),
             tokens: u32::try_from(said.tokens.len()).ok(),
             prompt_tokens: None,
+            estimated: (0, 0),
             cost: 0.0,
             model: Arc::clone(&self.name),
         }))
