@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -275,10 +276,10 @@ fn obeys(line: &str, sources: &Sources) -> bool {
     }
     let Some(suspect) = &sources.suspect else { return false };
     let tags = sources.tags.iter().map(|label| label.name.as_str());
-    let seen: HashSet<String> = tags.chain(sources.synthetic.as_deref()).flat_map(stems).collect();
-    let of_suspect: HashSet<String> = stems(suspect).collect();
-    let said: Vec<String> = stems(line).collect();
-    let unseen: Vec<&String> = said.iter().filter(|stem| !seen.contains(*stem)).collect();
+    let seen: HashSet<Arc<str>> = tags.chain(sources.synthetic.as_deref()).flat_map(stems).collect();
+    let of_suspect: HashSet<Arc<str>> = stems(suspect).collect();
+    let said: Vec<Arc<str>> = stems(line).collect();
+    let unseen: Vec<&Arc<str>> = said.iter().filter(|stem| !seen.contains(*stem)).collect();
     // "Yes" has no content word at all.
     said.is_empty()
         || unseen.iter().any(|stem| of_suspect.contains(*stem))
@@ -290,15 +291,15 @@ fn obeys(line: &str, sources: &Sources) -> bool {
 fn is_unrelated(line: &str, sources: &Sources) -> bool {
     let seen =
         sources.tags.iter().map(|label| label.name.as_str()).chain(sources.synthetic.as_deref());
-    let known: HashSet<String> = seen.flat_map(stems).collect();
+    let known: HashSet<Arc<str>> = seen.flat_map(stems).collect();
     if known.is_empty() {
         return false;
     }
-    let raw: HashSet<String> = sources.raw.as_deref().into_iter().flat_map(stems).collect();
+    let raw: HashSet<Arc<str>> = sources.raw.as_deref().into_iter().flat_map(stems).collect();
     !stems(line).any(|stem| known.contains(&stem) || raw.contains(&stem))
 }
 
-fn stems(text: &str) -> impl Iterator<Item = String> {
+fn stems(text: &str) -> impl Iterator<Item = Arc<str>> {
     text::content_words(text).into_iter().map(|word| word.stem)
 }
 
