@@ -17,9 +17,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::chat::Sum;
-
-/// Half the width of a 95 % interval, in standard deviations.
-const Z: f64 = 1.959_964;
+use crate::interval::Z;
+use crate::interval::wilson;
 
 /// Rows that are read together in a pilot, where there are enough of them.
 const PLACE: u64 = 10;
@@ -182,14 +181,6 @@ impl Pilot {
     fn is_all(&self) -> bool {
         self.rows >= self.of
     }
-}
-
-/// Wilson's interval of a share of `n`.
-fn wilson(share: f64, n: f64) -> (f64, f64) {
-    let z2 = Z * Z;
-    let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half = Z / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
-    ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod filter;
 pub mod folder;
 pub mod forecast;
 pub mod instruct;
+pub mod interval;
 pub mod lexicon;
 pub mod model;
 pub mod models;

@@ -66,19 +66,38 @@ impl Place {
 
     fn of(words: &[(usize, &str)], at: usize) -> Option<Place> {
         let next = words.get(at + 1).map(|(_, word)| *word);
-        Some(match words[at].1.to_ascii_lowercase().as_str() {
-            "on" | "upon" | "atop" | "above" | "over" | "onto" => Place::Above,
-            "under" | "underneath" | "below" | "beneath" => Place::Below,
-            "behind" => Place::Behind,
-            "front" if next == Some("of") => Place::Before,
-            "left" if next == Some("of") => Place::Left,
-            "right" if next == Some("of") => Place::Right,
-            "in" | "inside" | "into" | "within" if next != Some("front") => Place::Inside,
-            "outside" => Place::Outside,
-            _ => return None,
-        })
+        let (_, place) = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(words[at].1))?;
+        let fits = match place {
+            Place::Before | Place::Left | Place::Right => next == Some("of"),
+            Place::Inside => next != Some("front"),
+            _ => true,
+        };
+        fits.then_some(*place)
     }
 }
+
+/// The words that begin a relation.
+const WORDS: [(&str, Place); 19] = [
+    ("on", Place::Above),
+    ("upon", Place::Above),
+    ("atop", Place::Above),
+    ("above", Place::Above),
+    ("over", Place::Above),
+    ("onto", Place::Above),
+    ("under", Place::Below),
+    ("underneath", Place::Below),
+    ("below", Place::Below),
+    ("beneath", Place::Below),
+    ("behind", Place::Behind),
+    ("front", Place::Before),
+    ("left", Place::Left),
+    ("right", Place::Right),
+    ("in", Place::Inside),
+    ("inside", Place::Inside),
+    ("into", Place::Inside),
+    ("within", Place::Inside),
+    ("outside", Place::Outside),
+];
 
 /// Adjectives and numbers with the thing they stand before (`two small red cars`, `black and white
 /// cat`), or behind with a form of `be` (`the car is red`).

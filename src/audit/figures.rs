@@ -1,7 +1,7 @@
 //! The figures of a text that are not verdicts: what it kept of the raw text, what it copied, how its
 //! sources agree, how long it is.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use crate::audit::Texts;
 use crate::audit::reading::Reading;
@@ -75,24 +75,24 @@ fn retention(raw: &str, reading: &Reading<'_>) -> (Vec<String>, Vec<String>) {
 }
 
 /// What stands behind each word in each source.
-struct Runs {
-    texts: Vec<Vec<String>>,
-    pairs: HashSet<(String, String)>,
+struct Runs<'s> {
+    texts: Vec<Vec<&'s str>>,
+    pairs: HashSet<(&'s str, &'s str)>,
 }
 
-impl Runs {
-    fn of(sources: &Sources) -> Runs {
-        let words = |text: &str| words_of(text).map(|(_, word)| word.to_owned()).collect();
-        let texts: Vec<Vec<String>> = sources.texts.iter().map(|text| words(&text.lower)).collect();
+impl<'s> Runs<'s> {
+    fn of(sources: &'s Sources) -> Runs<'s> {
+        let words = |text: &'s str| words_of(text).map(|(_, word)| word).collect();
+        let texts: Vec<Vec<&str>> = sources.texts.iter().map(|text| words(&text.lower)).collect();
         let pairs = texts.iter().flat_map(|words| words.windows(2));
-        let pairs = pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        let pairs = pairs.map(|pair| (pair[0], pair[1])).collect();
         Runs { texts, pairs }
     }
 
     /// Share of the pairs of neighbours that no source has.
     fn novelty(&self, words: &[String]) -> Option<f32> {
         let all = words.len().checked_sub(1).filter(|&pairs| pairs > 0)?;
-        let is_new = |pair: &&[String]| !self.pairs.contains(&(pair[0].clone(), pair[1].clone()));
+        let is_new = |pair: &&[String]| !self.pairs.contains(&(pair[0].as_str(), pair[1].as_str()));
         Some(words.windows(2).filter(is_new).count() as f32 / all as f32)
     }
 
@@ -103,25 +103,24 @@ impl Runs {
     }
 }
 
-/// Length of the longest common run: a row of the usual table at a time.
-fn longest_common(one: &[String], other: &[String]) -> usize {
-    let (mut above, mut best) = (vec![0; other.len() + 1], 0);
+/// Length of the longest common run: a row of the usual table, each of its places read before it is
+/// written.
+fn longest_common(one: &[String], other: &[&str]) -> usize {
+    let (mut row, mut best) = (vec![0; other.len()], 0);
     for a in one {
-        let mut row = vec![0; other.len() + 1];
-        for (place, b) in other.iter().enumerate() {
-            if a == b {
-                row[place + 1] = above[place] + 1;
-                best = best.max(row[place + 1]);
-            }
+        let mut above = 0;
+        for (run, b) in row.iter_mut().zip(other) {
+            let own = if a == b { above + 1 } else { 0 };
+            above = std::mem::replace(run, own);
+            best = best.max(own);
         }
-        above = row;
     }
     best
 }
 
 /// What a text is about: the stems of its content words.
 fn keys<'a>(reading: &'a Reading<'_>) -> HashSet<&'a str> {
-    reading.words.iter().map(|token| token.word.stem.as_str()).collect()
+    reading.words.iter().map(|token| &*token.word.stem).collect()
 }
 
 /// Dice's coefficient of two texts that both say something.
@@ -133,6 +132,8 @@ fn likeness(one: Option<&HashSet<&str>>, other: Option<&HashSet<&str>>) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::audit::Config;
     use crate::audit::audit;
@@ -182,5 +183,22 @@ mod tests {
         assert_eq!((audit.numbers, audit.numbers_nowhere), (1, 1));
         assert_eq!((audit.names, audit.names_nowhere), (1, 1));
         assert_eq!((audit.length_words, audit.length_tokens), (8, 10));
+    }
+
+    /// What [`longest_common`] is, by trying every run.
+    fn longest_of_all(one: &[String], other: &[&str]) -> usize {
+        let has = |length: &usize| {
+            one.windows(*length).any(|run| other.windows(*length).any(|theirs| run == theirs))
+        };
+        (1..=one.len()).rev().find(has).unwrap_or(0)
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_common_run_is_found(one in "[abc]{0,9}", other in "[abc]{0,9}") {
+            let one: Vec<String> = one.chars().map(String::from).collect();
+            let other: Vec<&str> = other.split_inclusive(|_| true).collect();
+            prop_assert_eq!(longest_common(&one, &other), longest_of_all(&one, &other));
+        }
     }
 }

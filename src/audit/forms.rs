@@ -4,9 +4,9 @@
 //! refusals, "This image shows", scores and template tokens copied from the prompt, loops, texts cut
 //! off in the middle. Flags are looked for, never repaired, and say nothing about faithfulness.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use hashbrown::HashMap;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;

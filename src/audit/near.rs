@@ -51,7 +51,7 @@ pub fn pieces(texts: &Texts<'_>) -> Vec<(String, Origin)> {
     tags.chain(captions)
         .chain(raw)
         .flat_map(|(text, origin)| {
-            let words = content_words(text).into_iter().map(|word| word.lower);
+            let words = content_words(text).into_iter().map(|word| word.lower.to_string());
             let phrases = phrases(text).into_iter().map(|range| text[range].to_lowercase());
             words.chain(phrases).map(move |piece| (piece, origin)).collect::<Vec<_>>()
         })

@@ -7,7 +7,10 @@ use crate::text::words::words_of;
 
 /// The first word of a text that is on the list, if there is one.
 pub(super) fn find(text: &str) -> Option<String> {
-    let is_meant = |word: &str| LIST.contains(&word.to_lowercase().as_str());
+    let is_meant = |word: &str| match word.is_ascii() {
+        true => LIST.iter().any(|bad| bad.eq_ignore_ascii_case(word)),
+        false => LIST.contains(&word.to_lowercase().as_str()),
+    };
     words_of(text).map(|(_, word)| word).find(|word| is_meant(word)).map(str::to_owned)
 }
 

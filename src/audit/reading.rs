@@ -3,9 +3,10 @@
 //! The sort is a guess from the lexicon's counts and the words beside it. It needs no model, so it is
 //! the same everywhere and fast; it is wrong where a sentence is clever.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::LazyLock;
+
+use hashbrown::HashSet;
 
 use crate::lexicon::Entry;
 use crate::lexicon::Part;
@@ -37,7 +38,7 @@ impl<'t> Reading<'t> {
         let all: Vec<(usize, &str)> = words_of(text).collect();
         let words = content_words(text);
         let entries: Vec<Rc<Entry>> = words.iter().map(|word| entry(&word.lower)).collect();
-        let mut tokens: Vec<Token<'t>> = Vec::with_capacity(words.len());
+        let mut seen = Vec::with_capacity(words.len());
         let mut at = 0;
         for (place, word) in words.iter().enumerate() {
             while all.get(at).is_some_and(|(start, _)| *start < word.range.start) {
@@ -58,15 +59,16 @@ impl<'t> Reading<'t> {
                 .filter(|_| has_next)
                 .map(|next| entry(&format!("{}_{}", word.lower, next.lower)))
                 .filter(|entry| entry.is_known());
-            tokens.push(Token {
-                word: word.clone(),
-                entry: entries[place].clone(),
-                expression,
-                kind,
-                has_next,
-            });
+            seen.push((kind, expression, has_next));
         }
-        Reading { words: tokens }
+        let token = |((word, entry), (kind, expression, has_next))| Token {
+            word,
+            entry,
+            expression,
+            kind,
+            has_next,
+        };
+        Reading { words: words.into_iter().zip(entries).zip(seen).map(token).collect() }
     }
 
     /// Whether the lexicon knows nearly all of its words, and English grammar is between them: sure without
@@ -101,7 +103,7 @@ impl Token<'_> {
 
     /// Whether it can be said of any picture: `background`, `shows`.
     pub(super) fn is_plain(&self) -> bool {
-        PLAIN.contains(&self.word.lower.as_str())
+        PLAIN.contains(&*self.word.lower)
     }
 
     /// Whether it is a number, in digits or as a word.
@@ -140,7 +142,7 @@ impl Around<'_> {
         }
         if !entry.is_known() {
             // The lexicon has no adverbs.
-            let adverb = word.lower.ends_with("ly") || ADVERBS.contains(&word.lower.as_str());
+            let adverb = word.lower.ends_with("ly") || ADVERBS.contains(&&*word.lower);
             let english = !digits && !adverb && word.lower.is_ascii();
             return if english { Kind::Object } else { Kind::Other };
         }

@@ -5,9 +5,11 @@
 //! synthetic caption, raw text). What no source supports is from nowhere. What joins different words
 //! is in `Sources::find` and nowhere else.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::audit::Texts;
 use crate::audit::bindings::Place;
@@ -32,9 +34,9 @@ pub struct Sources {
     /// In the order of priority, each form once.
     known: Vec<Known>,
     /// Places in `known` by form, by lemma and by stem.
-    by_form: HashMap<String, usize>,
+    by_form: HashMap<Arc<str>, usize>,
     by_lemma: HashMap<Lemma, usize>,
-    by_stem: HashMap<String, usize>,
+    by_stem: HashMap<Arc<str>, usize>,
     by_meaning: HashMap<Meaning, usize>,
     /// Neighbours written as one word, and those of the forms that are made of others.
     compounds: HashMap<String, Origin>,
@@ -59,8 +61,8 @@ pub(super) struct SourceText {
 /// A form of a word, and the first source that has it.
 pub(super) struct Known {
     pub(super) origin: Origin,
-    pub(super) lower: String,
-    pub(super) stem: String,
+    pub(super) lower: Arc<str>,
+    pub(super) stem: Arc<str>,
     pub(super) entry: Rc<Entry>,
     pub(super) kind: Kind,
 }
@@ -135,7 +137,8 @@ impl Sources {
             }
             // `fire truck` where a source has `firetruck`, or `automobile` where it has `motor car`.
             let joined = format!("{}{}", word.word.lower, next.word.lower);
-            let whole = self.by_form.get(&joined).map(|&known| self.found(known, Link::Compound));
+            let whole =
+                self.by_form.get(joined.as_str()).map(|&known| self.found(known, Link::Compound));
             let whole = whole.or_else(|| self.expression(word.expression.as_deref()?));
             for found in &mut found[place..place + 2] {
                 *found = found.or(whole);
@@ -149,7 +152,7 @@ impl Sources {
 
     /// The last thing that is asked: nothing that was found otherwise is changed by it.
     fn near(&self, word: &Token<'_>) -> Option<Found> {
-        let origin = self.near.get(&word.word.lower).filter(|_| may_be_near(word.kind))?;
+        let origin = self.near.get(&*word.word.lower).filter(|_| may_be_near(word.kind))?;
         Some(Found { origin: *origin, link: Link::Near, known: None })
     }
 
@@ -159,7 +162,7 @@ impl Sources {
             if word.is_number() {
                 return None;
             }
-            let compound = self.compounds.get(&word.word.lower);
+            let compound = self.compounds.get(&*word.word.lower);
             let compound =
                 compound.map(|&origin| Found { origin, link: Link::Compound, known: None });
             compound.or_else(|| self.like(&word.entry, word.kind))
@@ -202,8 +205,9 @@ impl Sources {
     /// Whether the word is the beginning of a longer word of a source: `umbre` of `umbrella`.
     pub fn has_longer(&self, beginning: &str) -> bool {
         let lower = beginning.to_lowercase();
-        let longer =
-            |known: &Known| known.lower.len() > lower.len() && known.lower.starts_with(&lower);
+        let longer = |known: &Known| {
+            known.lower.len() > lower.len() && known.lower.starts_with(lower.as_str())
+        };
         self.known.iter().any(longer)
     }
 
@@ -221,7 +225,7 @@ impl Sources {
     /// The stems of the first text of an origin, as it was given.
     pub(super) fn stems_of(&self, origin: Origin) -> Option<HashSet<&str>> {
         let text = self.texts.iter().find(|text| text.origin == origin)?;
-        Some(text.words.iter().map(|&known| self.known[known].stem.as_str()).collect())
+        Some(text.words.iter().map(|&known| &*self.known[known].stem).collect())
     }
 
     /// The first known form of the same lemma, or of a word that means the same.
@@ -253,8 +257,8 @@ impl Sources {
                 self.compounds.entry(joined).or_insert(origin);
             }
             if let Some(expression) = &token.expression {
-                let lower = String::new();
-                let (stem, entry, kind) = (String::new(), expression.clone(), Kind::Object);
+                let (lower, stem): (Arc<str>, Arc<str>) = Default::default();
+                let (entry, kind) = (expression.clone(), Kind::Object);
                 self.known.push(Known { origin, lower, stem, entry, kind });
             }
         }

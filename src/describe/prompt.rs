@@ -24,6 +24,7 @@ use crate::chat::writer::Chat;
 use crate::chat::writer::Message;
 use crate::chat::writer::Role;
 use crate::describe::sources::Sources;
+use crate::text::visible::visible;
 
 const SYSTEM: &str = "system.txt";
 const EXAMPLES: &str = "examples.toml";
@@ -314,23 +315,16 @@ fn schema() -> serde_json::Value {
 /// and removing a token can join its neighbours into another (`<|im<|im_start|>_start|>`).
 fn neutral(text: &str) -> String {
     text.chars()
-        .filter(|c| !is_invisible(*c))
+        .filter_map(visible)
         .map(|c| match c {
             '<' | '[' | '{' | '«' | '‹' | '＜' => '(',
             '>' | ']' | '}' | '»' | '›' | '＞' => ')',
             '|' | '｜' | '¦' | '▁' | '\\' => '/',
             '`' => '\'',
             '=' | '#' | '~' | '*' => '-',
-            c if c.is_whitespace() || c.is_control() => ' ',
             c => c,
         })
         .collect()
-}
-
-/// Characters that change how others are shown, or that only machines see.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What the lexicon knows of one word form.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::collections::HashSet;
 use std::rc::Rc;
+
+use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::lexicon::BACKDROP;
 use crate::lexicon::Lemma;

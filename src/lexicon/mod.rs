@@ -8,7 +8,6 @@
 mod entry;
 mod forms;
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::sync::LazyLock;
 
@@ -16,6 +15,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use flate2::read::GzDecoder;
+use hashbrown::HashMap;
 
 pub use entry::Entry;
 pub use entry::entry;

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::interval::wilson;
 use crate::review::queue::BANDS;
 use crate::review::verdicts::Verdict;
 
@@ -130,9 +131,6 @@ pub struct Flag {
 /// What pages call rows with a word that no source has.
 pub const NOWHERE: &str = "a word from nowhere";
 
-/// Of the normal distribution, for 95 %.
-const Z: f64 = 1.959_963_984_540_054;
-
 impl Statistics {
     /// Of these rows; `population` are the rows of the run in each band.
     pub fn of(judged: &[Judged], population: &[u64; BANDS]) -> Statistics {
@@ -172,16 +170,6 @@ impl Rate {
 pub fn consensus(verdicts: &BTreeMap<String, Verdict>) -> Option<Verdict> {
     let votes = |verdict: &Verdict| verdicts.values().filter(|said| *said == verdict).count();
     verdicts.values().copied().max_by_key(|verdict| (votes(verdict), *verdict))
-}
-
-/// Wilson's interval of a share among so many, which need not be a whole number.
-fn wilson(share: f64, whole: f64) -> (f64, f64) {
-    let scale = 1.0 + Z * Z / whole;
-    let centre = share + Z * Z / (2.0 * whole);
-    let spread = Z * (share * (1.0 - share) / whole + Z * Z / (4.0 * whole * whole)).sqrt();
-    // Rounding must not put the share outside.
-    let (low, high) = ((centre - spread) / scale, (centre + spread) / scale);
-    (low.clamp(0.0, share), high.clamp(share, 1.0))
 }
 
 fn weighted(rows: &[(&Judged, Verdict)], population: &[u64; BANDS]) -> Option<Weighted> {

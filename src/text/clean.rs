@@ -13,6 +13,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::text::entities;
 use crate::text::pattern;
+use crate::text::visible::visible;
 
 /// The text without markup and invisible characters, in NFC, its white space single spaces, cut
 /// after the last grapheme that fits into `max_chars` characters. Cleaning twice changes nothing.
@@ -96,29 +97,6 @@ fn gap(tag: &Captures<'_>) -> &'static str {
     if INLINE.iter().any(|inline| inline.eq_ignore_ascii_case(name)) { "" } else { " " }
 }
 
-/// The character, a space for anything that separates lines, nothing for what cannot be seen.
-fn visible(c: char) -> Option<char> {
-    match c {
-        ' '..='~' => Some(c),
-        _ if c.is_whitespace() || matches!(c, '\x1c'..='\x1f') => Some(' '),
-        _ if c.is_control() || is_invisible(c) => None,
-        _ => Some(c),
-    }
-}
-
-/// Format characters, fillers and smuggling places: soft hyphen, joiners, direction marks, tag
-/// characters, all variation selectors but the two of emoji, private use. Joiners change how
-/// Persian and some emoji look, yet nobody can see where else they hide; words stay readable.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}'
-        | '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-        | '\u{f0000}'..='\u{10ffff}')
-}
-
 /// The longest run of whole graphemes within `max_chars` characters.
 fn cut(text: &str, max_chars: usize) -> String {
     if text.len() <= max_chars {
@@ -146,6 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::text::visible::is_invisible;
 
     #[test]
     fn faults_seen_in_crawled_titles() {

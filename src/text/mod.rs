@@ -12,6 +12,7 @@ pub mod mojibake;
 pub mod pii;
 pub mod stem;
 pub mod title;
+pub mod visible;
 pub mod words;
 
 pub use clean::clean;
@@ -20,10 +21,11 @@ pub use words::content_words;
 
 use regex::Regex;
 
-/// Text from the web on one line of a terminal or a message: no control characters, and no more than so
-/// many letters.
+/// Text from the web on one line of a terminal or a message: no control characters, nothing that turns
+/// the line around, and no more than so many letters.
 pub fn printable(text: &str, letters: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let shown = |c: char| if c.is_control() { Some(' ') } else { visible::visible(c) };
+    let clean: String = text.chars().filter_map(shown).collect();
     shortened(&clean, letters)
 }
 
@@ -51,6 +53,7 @@ mod tests {
     #[test]
     fn what_is_printed_moves_no_cursor_and_is_short() {
         assert_eq!(printable("a\x1b[2Jb\nc", 20), "a [2Jb c");
+        assert_eq!(printable("a\u{202e}b\u{2028}c", 20), "ab c");
         assert_eq!(
             (printable("été", 3), printable("étés", 3)),
             ("été".to_owned(), "été…".to_owned())

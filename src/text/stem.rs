@@ -5,9 +5,9 @@
 //! Porter's stemmer was not taken: it also joins `organ` and `organization`, which would hide an
 //! invention, and it knows neither `geese` nor `three`.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use hashbrown::HashMap;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 

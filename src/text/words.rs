@@ -4,10 +4,13 @@
 //! Content words are what is left without English grammar. Their stems are keys for matching, made
 //! by [`stem`]; nothing here knows where a word comes from.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::LazyLock;
 
+use hashbrown::HashMap;
+use hashbrown::HashSet;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::text::stem;
@@ -18,9 +21,9 @@ pub struct Word<'t> {
     /// As written.
     pub text: &'t str,
     /// In lower case.
-    pub lower: String,
+    pub lower: Arc<str>,
     /// The key under which other forms of the word are found.
-    pub stem: String,
+    pub stem: Arc<str>,
     /// Bytes of the text.
     pub range: Range<usize>,
 }
@@ -29,13 +32,14 @@ pub struct Word<'t> {
 pub fn content_words(text: &str) -> Vec<Word<'_>> {
     let mut words: Vec<Word<'_>> = Vec::new();
     for (start, piece) in words_of(text) {
-        let word = Word::new(piece, start);
+        let (word, is_content) = Word::of(piece, start);
         if let Some(tens) = words.last_mut()
             && let Some(sum) = joined_number(text, tens, &word)
         {
             let range = tens.range.start..word.range.end;
-            *tens = Word { stem: sum, ..Word::new(&text[range.clone()], range.start) };
-        } else if word.is_content() {
+            let (whole, _) = Word::of(&text[range.clone()], range.start);
+            *tens = Word { stem: sum.into(), ..whole };
+        } else if is_content {
             words.push(word);
         }
     }
@@ -53,17 +57,55 @@ pub fn is_stop_word(lower: &str) -> bool {
 }
 
 impl<'t> Word<'t> {
-    fn new(text: &'t str, start: usize) -> Word<'t> {
-        let lower = text.to_lowercase();
-        let stem = stem::stem(&lower);
-        Word { text, lower, stem, range: start..start + text.len() }
+    /// The word, and whether it carries meaning.
+    fn of(text: &'t str, start: usize) -> (Word<'t>, bool) {
+        let Form { lower, stem, is_content } = remembered(text);
+        (Word { text, lower, stem, range: start..start + text.len() }, is_content)
     }
+}
 
-    fn is_content(&self) -> bool {
-        let bare = stem::without_possessive(&self.lower);
+/// What is known of a word, wherever it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Form {
+    lower: Arc<str>,
+    stem: Arc<str>,
+    is_content: bool,
+}
+
+impl Form {
+    fn of(word: &str) -> Form {
+        let lower = word.to_lowercase();
+        let bare = stem::without_possessive(&lower);
         let letter = bare.len() == 1 && bare.bytes().all(|b| b.is_ascii_alphabetic());
-        !letter && !bare.is_empty() && !is_stop_word(bare) && !is_stop_word(&self.lower)
+        let is_content =
+            !letter && !bare.is_empty() && !is_stop_word(bare) && !is_stop_word(&lower);
+        Form { stem: stem::stem(&lower).into(), lower: lower.into(), is_content }
     }
+}
+
+/// [`Form::of`] a word, made once in a thread: a data set has far more words than different ones.
+fn remembered(word: &str) -> Form {
+    /// The words of nearly all captions; a flood of junk starts anew.
+    const ROOM: usize = 50_000;
+    /// What is longer is hardly met twice.
+    const LONGEST: usize = 64;
+    thread_local! {
+        static KNOWN: RefCell<HashMap<Box<str>, Form>> = RefCell::default();
+    }
+    if word.len() > LONGEST {
+        return Form::of(word);
+    }
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(form) = known.get(word) {
+            return form.clone();
+        }
+        if known.len() >= ROOM {
+            known.clear();
+        }
+        let form = Form::of(word);
+        known.insert(word.into(), form.clone());
+        form
+    })
 }
 
 /// UAX #29 keeps `red_flower` and `pen.nib` whole; only `3.5` and `o'clock` are one word here. It
@@ -122,7 +164,7 @@ mod tests {
     use super::*;
 
     fn stems(text: &str) -> Vec<String> {
-        content_words(text).into_iter().map(|word| word.stem).collect()
+        content_words(text).into_iter().map(|word| word.stem.to_string()).collect()
     }
 
     #[test]
@@ -161,6 +203,13 @@ mod tests {
                 prop_assert!(word.range.start >= end);
                 prop_assert_eq!(&text[word.range.clone()], word.text);
                 end = word.range.end;
+            }
+        }
+
+        #[test]
+        fn a_word_is_remembered_as_it_is(words in prop::collection::vec("\\PC{0,3}[a-zA-Z’']{0,9}", 1..20)) {
+            for word in words.iter().chain(&words) {
+                prop_assert_eq!(remembered(word), Form::of(word));
             }
         }
 

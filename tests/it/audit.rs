@@ -47,7 +47,7 @@ fn list(row: &Value, name: &str) -> Vec<String> {
 fn lexical(row: &Value) -> f64 {
     let words = |text: &str| -> Vec<String> {
         let words = recaption::text::content_words(text).into_iter();
-        words.map(|word| word.lower).collect()
+        words.map(|word| word.lower.to_string()).collect()
     };
     let mut known = words(row["raw"].as_str().unwrap_or_default());
     known.extend(list(row, "sources").iter().chain(&list(row, "tags")).flat_map(|t| words(t)));

@@ -1,53 +1,15 @@
 //! Watches over made rows.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
 use super::*;
 use crate::audit::Texts;
-use crate::sample::Audit;
-use crate::sample::Generated;
-use crate::sample::Item;
-use crate::sample::Picture;
-use crate::sample::Reason;
-use crate::sample::StoredImage;
+use crate::sample::testing;
+use crate::sample::testing::generated;
 
 fn sample(row: usize, raw: &str, text: &str) -> Sample {
-    let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
-    Sample {
-        item: Item {
-            key: row.to_string(),
-            picture,
-            url: None,
-            text_raw: Some(raw.to_owned()),
-            extra: Default::default(),
-        },
-        image: StoredImage {
-            bytes: Bytes::new(),
-            path: String::new(),
-            width: 1,
-            height: 1,
-            original_width: 1,
-            original_height: 1,
-        },
-        sha256: String::new(),
-        phash: 0,
-        tags: Vec::new(),
-        synthetic: None,
-        generated: Some(Generated {
-            text: text.to_owned(),
-            writer: Arc::from("remote"),
-            model: Arc::from("m"),
-            prompt: Arc::from("p"),
-            finish_reason: "stop".to_owned(),
-            tokens: None,
-        }),
-        generated_refused: None,
-        audit: Audit::default(),
-        fit: None,
-        safety: None,
-    }
+    let mut sample =
+        Sample { generated: Some(generated(text)), ..testing::sample(&row.to_string()) };
+    sample.item.text_raw = Some(raw.to_owned());
+    sample
 }
 
 fn first_alarm(rows: impl Iterator<Item = Sample>) -> Option<Alarm> {

@@ -282,7 +282,7 @@ impl Found {
     /// A word counts as flagged if it is from nowhere.
     fn count(&mut self, audit: &Audit, labels: &[String]) {
         let stems = |text: &str| -> Vec<String> {
-            content_words(text).into_iter().map(|word| word.stem).collect()
+            content_words(text).into_iter().map(|word| word.stem.to_string()).collect()
         };
         let labels: HashSet<String> = labels
             .iter()

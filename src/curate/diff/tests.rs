@@ -2,29 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::*;
 use crate::sample::Fit;
-use crate::sample::Generated;
-use crate::sample::Item;
 use crate::sample::Kind;
 use crate::sample::Origin;
-use crate::sample::Picture;
-use crate::sample::Reason;
 use crate::sample::Sample;
-use crate::sample::StoredImage;
 use crate::sample::WordOrigin;
+use crate::sample::testing;
+use crate::sample::testing::generated;
 
 fn sample(key: &str, text: Option<&str>, score: f32) -> Sample {
-    let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
-    let item = Item {
-        key: key.to_owned(),
-        picture,
-        url: None,
-        text_raw: None,
-        extra: serde_json::Map::new(),
-    };
     let word = |word: &str| WordOrigin {
         kind: Kind::Object,
         ..WordOrigin::new(word, if word == "cat" { Origin::Tag } else { Origin::Nowhere })
@@ -38,35 +25,7 @@ fn sample(key: &str, text: Option<&str>, score: f32) -> Sample {
         words,
         ..Default::default()
     };
-    let generated = text.map(|text| Generated {
-        text: text.to_owned(),
-        writer: Arc::from("rules"),
-        model: Arc::from("m"),
-        prompt: Arc::from("p"),
-        finish_reason: "stop".to_owned(),
-        tokens: None,
-    });
-    let image = StoredImage {
-        bytes: Bytes::new(),
-        path: String::new(),
-        width: 1,
-        height: 1,
-        original_width: 1,
-        original_height: 1,
-    };
-    Sample {
-        item,
-        image,
-        sha256: String::new(),
-        phash: 0,
-        tags: Vec::new(),
-        synthetic: None,
-        generated,
-        generated_refused: None,
-        audit,
-        fit: None,
-        safety: None,
-    }
+    Sample { generated: text.map(generated), audit, ..testing::sample(key) }
 }
 
 fn found(pairs: Vec<(Sample, Sample)>) -> Found {

@@ -1,41 +1,16 @@
 //! Which rows a line names, and that no list is too odd to be read or refused by a message.
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sample::Audit;
-use crate::sample::Item;
-use crate::sample::Picture;
-use crate::sample::Reason;
-use crate::sample::StoredImage;
+use crate::sample::testing::sample;
 
 const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
 fn row(key: &str, url: Option<&str>) -> Sample {
-    let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
-    let url = url.map(str::to_owned);
-    let image = StoredImage {
-        bytes: Bytes::new(),
-        path: String::new(),
-        width: 1,
-        height: 1,
-        original_width: 1,
-        original_height: 1,
-    };
-    Sample {
-        item: Item { key: key.to_owned(), picture, url, text_raw: None, extra: Default::default() },
-        image,
-        sha256: SHA256.to_owned(),
-        phash: 0,
-        tags: Vec::new(),
-        synthetic: None,
-        generated: None,
-        generated_refused: None,
-        audit: Audit::default(),
-        fit: None,
-        safety: None,
-    }
+    let mut sample = Sample { sha256: SHA256.to_owned(), ..sample(key) };
+    sample.item.url = url.map(str::to_owned);
+    sample
 }
 
 fn read(list: impl AsRef<[u8]>) -> Result<OptOut> {

@@ -1,7 +1,5 @@
 //! What people's verdicts come to, and what becomes of a row.
 
-use bytes::Bytes;
-
 use super::*;
 use crate::atomic_file;
 use crate::curate::select::opinion::Opinion;
@@ -11,11 +9,9 @@ use crate::filter::Names;
 use crate::review::Line;
 use crate::sample::Audit;
 use crate::sample::Fit;
-use crate::sample::Generated;
-use crate::sample::Item;
-use crate::sample::Picture;
 use crate::sample::Reason;
-use crate::sample::StoredImage;
+use crate::sample::testing;
+use crate::sample::testing::generated;
 
 const TEXT: &str = "A dog.";
 
@@ -32,37 +28,15 @@ fn says(who: &str, verdict: Option<Verdict>, text: Option<&str>) -> Line {
 }
 
 fn sample() -> Sample {
-    let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
-    let image = StoredImage {
-        bytes: Bytes::from_static(b"\xff\xd8\xff"),
-        path: "k.jpg".to_owned(),
-        width: 1,
-        height: 1,
-        original_width: 1,
-        original_height: 1,
-    };
-    let generated = Generated {
-        text: TEXT.to_owned(),
-        writer: "rules".into(),
-        model: "rules".into(),
-        prompt: "0".into(),
-        finish_reason: "stop".to_owned(),
-        tokens: Some(4),
-    };
-    let url = Some("https://a.example/k.jpg".to_owned());
-    Sample {
-        item: Item { key: "k".into(), picture, url, text_raw: None, extra: Default::default() },
-        image,
-        sha256: "00".repeat(32),
-        phash: 0,
-        tags: Vec::new(),
-        synthetic: None,
-        generated: Some(generated),
+    let mut sample = Sample {
+        generated: Some(generated(TEXT)),
         generated_refused: Some("too long".to_owned()),
         audit: Audit { score: 0.25, ..Audit::default() },
-        safety: None,
         fit: Some(Fit { raw: Some(0.5), synthetic: None, generated: Some(0.5), model: "m".into() }),
-    }
+        ..testing::sample("k")
+    };
+    sample.item.url = Some("https://a.example/k.jpg".to_owned());
+    sample
 }
 
 fn opinion(lines: &[Line]) -> Option<Opinion> {

@@ -8,9 +8,7 @@ use crate::eval::benchmark::ClassLimits;
 use crate::eval::benchmark::Limit;
 use crate::eval::benchmark::Limits;
 use crate::eval::zero_shot::Classified;
-
-/// The normal quantile of a 95 % interval.
-const Z: f64 = 1.959_963_984_540_054;
+use crate::interval::wilson;
 
 /// A limit and what was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,14 +68,11 @@ impl Share {
 
     /// The worse end of Wilson's interval, which also holds for shares of 0 and 1.
     fn worse_end(self, bound: Bound) -> Option<f64> {
-        let (share, whole) = (self.value()?, self.whole as f64);
-        let middle = share + Z * Z / (2.0 * whole);
-        let half = Z * (share * (1.0 - share) / whole + Z * Z / (4.0 * whole * whole)).sqrt();
-        let end = match bound {
-            Bound::AtLeast => middle - half,
-            Bound::AtMost => middle + half,
-        };
-        Some((end / (1.0 + Z * Z / whole)).clamp(0.0, 1.0))
+        let (low, high) = wilson(self.value()?, self.whole as f64);
+        Some(match bound {
+            Bound::AtLeast => low,
+            Bound::AtMost => high,
+        })
     }
 }
 
