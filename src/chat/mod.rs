@@ -37,7 +37,6 @@ pub use crate::chat::config::RemoteConfig;
 pub use crate::chat::pool::Usage;
 pub use crate::chat::purchases::Purchases;
 pub use crate::chat::purchases::Question;
-pub use crate::chat::purchases::Used;
 pub use crate::chat::remote::Remote;
 pub use crate::chat::store::Key;
 pub use crate::chat::writer::Appetite;

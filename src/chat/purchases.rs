@@ -2,6 +2,7 @@
 //! moment it arrives, before anything else is done with it.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -25,21 +26,7 @@ pub struct Purchases {
     store: Store,
     flights: Flights,
     run: String,
-    used: Mutex<Used>,
     bill: Arc<Bill>,
-}
-
-/// The answers that were used, bought now or before.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Used {
-    /// How many.
-    pub answers: u64,
-    /// Sum and sum of squares of the tokens of their prompts.
-    pub prompt_tokens: (f64, f64),
-    /// Likewise of their own tokens.
-    pub completion_tokens: (f64, f64),
-    /// Likewise of their cost.
-    pub cost: (f64, f64),
 }
 
 /// A question on its way.
@@ -67,7 +54,7 @@ impl Purchases {
     pub fn open(path: &Path, run: &str, budget: Budget) -> Result<Purchases> {
         let (store, flights) = (Store::open(path)?, Flights::default());
         let bill = Arc::new(Bill::new(budget, store.spent(run)?));
-        Ok(Purchases { store, flights, run: run.to_owned(), used: Mutex::default(), bill })
+        Ok(Purchases { store, flights, run: run.to_owned(), bill })
     }
 
     /// What the run has spent and may spend; writers are given it, so that all keep to one budget.
@@ -109,26 +96,17 @@ impl Purchases {
             // ours to ask in the next turn of this loop.
             self.flights.wait(&keys);
         }
-        self.count(known.values().filter_map(|answer| answer.as_ref().ok()));
         Ok(questions.iter().map(|question| known[&question.key].clone()).collect())
     }
 
-    /// What was used since this was opened.
-    pub fn used(&self) -> Used {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count<'a>(&self, replies: impl Iterator<Item = &'a Reply>) {
-        let add = |sums: &mut (f64, f64), number: f64| {
-            *sums = (sums.0 + number, sums.1 + number * number);
-        };
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        for reply in replies {
-            used.answers += 1;
-            add(&mut used.prompt_tokens, f64::from(reply.prompt_tokens.unwrap_or(0)));
-            add(&mut used.completion_tokens, f64::from(reply.tokens.unwrap_or(0)));
-            add(&mut used.cost, reply.cost);
-        }
+    /// What is in the store of these questions, each once. Asks nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn kept(&self, keys: &[Key]) -> Result<Vec<Reply>> {
+        let mut known = HashSet::new();
+        let keys: Vec<Key> = keys.iter().copied().filter(|key| known.insert(*key)).collect();
+        Ok(self.store.get_batch(&keys)?.into_iter().flatten().collect())
     }
 
     /// Answers from the store or the writer; nobody else is asking these.
