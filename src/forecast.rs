@@ -1,11 +1,16 @@
 //! From a pilot of some rows to what all of them will cost: totals with 95 % intervals.
 //!
 //! The rows of a pilot are drawn in places, one at a random position in each of as many equal parts of the
-//! data, because rows next to each other are read together. Tokens and money are means over rows, with
-//! the correction for a finite population; shares have Wilson intervals; the time comes from how long
-//! each place took after the first, in which servers and limits find their pace.
+//! data, because rows next to each other are read together. They are also alike: one host fails with all
+//! of its pictures. So a place is what was drawn, not a row: intervals come from how places differ (the
+//! ratio estimator of a cluster sample, with Student's t for few places and the correction for a finite
+//! population), and those of shares are Wilson's, with as many rows as the places are worth.
+//!
+//! Rows are finished in bursts, as they are asked about. Time is that of the bursts after the first, in which
+//! servers and limits find their pace, over the rows that they brought.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -16,32 +21,44 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::chat::Sum;
 use crate::interval::Z;
-use crate::interval::wilson;
+use crate::interval::wilson_at;
+
+#[cfg(test)]
+mod tests;
 
 /// Rows that are read together in a pilot, where there are enough of them.
 const PLACE: u64 = 10;
 
+/// Places of a small pilot, so that something can be said of how they differ.
+const LEAST_PLACES: u64 = 10;
+
 /// What a pilot came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pilot {
-    /// Rows of the pilot.
-    pub rows: u64,
     /// Rows of the data.
     pub of: u64,
-    /// Rows that were rejected, by reason.
+    /// What was tried of them, in the order in which it was finished.
+    pub places: Vec<Place>,
+}
+
+/// What became of rows that are next to each other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Place {
+    /// How many.
+    pub rows: u64,
+    /// Those that were rejected, by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Answers of the writer that the rows needed.
+    /// Answers that they needed.
     pub answers: u64,
-    /// Tokens of their prompts, each.
-    pub prompt_tokens: Sum,
-    /// Their own tokens, each.
-    pub completion_tokens: Sum,
-    /// Money, each.
-    pub cost: Sum,
-    /// How long each place took.
-    pub places: Vec<Duration>,
+    /// Tokens of the prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub completion_tokens: u64,
+    /// Money.
+    pub cost: f64,
+    /// When the last of them was finished, since the beginning of the pilot.
+    pub finished: Duration,
 }
 
 /// A total that is expected.
@@ -70,7 +87,7 @@ pub struct Forecast {
     pub rejected: Expected,
     /// The same by reason.
     pub reasons: BTreeMap<String, Expected>,
-    /// Answers that the writer will give.
+    /// Answers that will be needed.
     pub answers: Expected,
     /// Tokens of prompts.
     pub prompt_tokens: Expected,
@@ -82,197 +99,185 @@ pub struct Forecast {
     pub seconds: Expected,
 }
 
-/// Where the rows of a pilot are: places of the data, ascending, `rows` rows in all.
+/// Where the rows of a pilot are: places of the data, ascending and apart, `rows` rows in all.
 pub fn places(rows: u64, of: u64, seed: u64) -> Vec<Range<u64>> {
     let rows = rows.min(of);
-    if rows == 0 {
-        return Vec::new();
-    }
-    let count = rows.div_ceil(PLACE);
+    let count = rows.div_ceil(PLACE).max(rows.min(LEAST_PLACES));
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let part = |of: u64, index: u64| {
-        let at = |index: u64| (u128::from(of) * u128::from(index) / u128::from(count)) as u64;
-        at(index)..at(index + 1)
+    let share = |all: u64, index: u64| {
+        let at = |index: u64| (u128::from(all) * u128::from(index) / u128::from(count)) as u64;
+        at(index + 1) - at(index)
     };
+    let mut part = 0;
     let place = |index| {
-        let (stratum, taken) = (part(of, index), part(rows, index));
-        let (length, wanted) = (stratum.end - stratum.start, taken.end - taken.start);
-        let start = stratum.start + random.random_range(0..=length.saturating_sub(wanted));
-        start..start + wanted
+        // A part of the data is the place and what is left out around it: it is never shorter.
+        let (taken, left_out) = (share(rows, index), share(of - rows, index));
+        let start = part + random.random_range(0..=left_out);
+        part += taken + left_out;
+        start..start + taken
     };
     (0..count).map(place).collect()
 }
 
+impl Place {
+    fn rejects(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+}
+
 impl Pilot {
+    /// Rows that were tried.
+    pub fn rows(&self) -> u64 {
+        self.places.iter().map(|place| place.rows).sum()
+    }
+
     /// What all rows will come to.
     pub fn forecast(&self) -> Forecast {
-        let rejected: u64 = self.rejected.values().sum();
-        let share = |rows| self.share(rows);
-        let ones = Sum { total: self.answers as f64, squares: self.answers as f64 };
+        let reasons: BTreeSet<&String> =
+            self.places.iter().flat_map(|place| place.rejected.keys()).collect();
+        let of_reason = |reason: &String| {
+            self.share(|place| place.rejected.get(reason).copied().unwrap_or_default())
+        };
         Forecast {
-            rows: self.rows,
+            rows: self.rows(),
             of: self.of,
-            refined: share(self.rows.saturating_sub(rejected)),
-            rejected: share(rejected),
-            reasons: self
-                .rejected
-                .iter()
-                .map(|(name, &rows)| (name.clone(), share(rows)))
-                .collect(),
-            answers: self.total(&ones),
-            prompt_tokens: self.total(&self.prompt_tokens),
-            completion_tokens: self.total(&self.completion_tokens),
-            cost: self.total(&self.cost),
+            refined: self.share(|place| place.rows.saturating_sub(place.rejects())),
+            rejected: self.share(Place::rejects),
+            reasons: reasons.into_iter().map(|name| (name.clone(), of_reason(name))).collect(),
+            answers: self.total(|place| place.answers as f64),
+            prompt_tokens: self.total(|place| place.prompt_tokens as f64),
+            completion_tokens: self.total(|place| place.completion_tokens as f64),
+            cost: self.total(|place| place.cost),
             seconds: self.seconds(),
         }
     }
 
-    /// Of a share of the rows.
-    fn share(&self, rows: u64) -> Expected {
-        let (n, of, share) = (self.rows.max(1) as f64, self.of as f64, self.rows_share(rows));
-        let (low, high) = match self.is_all() {
-            true => (share, share),
-            false => wilson(share, n),
-        };
-        Expected { pilot: rows as f64, all: share * of, low: low * of, high: high * of }
-    }
-
-    fn rows_share(&self, rows: u64) -> f64 {
-        rows as f64 / self.rows.max(1) as f64
-    }
-
-    /// Of something that each row has some of.
-    fn total(&self, sum: &Sum) -> Expected {
-        let (n, of) = (self.rows.max(1) as f64, self.of as f64);
-        let mean = sum.total / n;
-        // Rows that are asked about again have several answers: as if all of a row's were alike, which is
-        // the most that they can differ between rows.
-        let of_a_row = (self.answers as f64 / n).ceil().max(1.0);
-        let variance = (of_a_row * sum.squares / n - mean * mean).max(0.0);
-        let missing = (1.0 - n / of.max(n)).max(0.0);
-        let half = Z * (variance / n * missing).sqrt();
+    /// Of something that each place has some of.
+    fn total(&self, amount: impl Fn(&Place) -> f64) -> Expected {
+        let mean = self.mean(amount);
+        let half = mean.t * (mean.variance * self.missing()).sqrt();
+        let of = self.of as f64;
         Expected {
-            pilot: sum.total,
-            all: mean * of,
-            low: ((mean - half) * of).max(sum.total),
-            high: (mean + half) * of,
+            pilot: mean.amount,
+            all: mean.of_a_row * of,
+            low: ((mean.of_a_row - half) * of).max(mean.amount),
+            high: (mean.of_a_row + half) * of,
         }
+    }
+
+    /// Of rows that are of some kind.
+    fn share(&self, amount: impl Fn(&Place) -> u64) -> Expected {
+        let mean = self.mean(|place| amount(place) as f64);
+        let (share, of) = (mean.of_a_row, self.of as f64);
+        // If rows of a place were no more alike than others, the variance would be this one.
+        let apart = share * (1.0 - share) / mean.rows;
+        let alike = if apart > 0.0 { (mean.variance / apart).max(1.0) } else { 1.0 };
+        let (low, high) = wilson_at(mean.t, share, mean.rows / alike / self.missing());
+        Expected {
+            pilot: mean.amount,
+            all: share * of,
+            low: (low * of).max(mean.amount),
+            high: (high * of).min(of - mean.rows + mean.amount).max(mean.amount),
+        }
+    }
+
+    fn mean(&self, amount: impl Fn(&Place) -> f64) -> Mean {
+        let part = |place: &Place| Part { amount: amount(place), rows: place.rows as f64 };
+        Mean::of(&self.places.iter().map(part).collect::<Vec<_>>())
+    }
+
+    /// Share of the rows that were not tried.
+    fn missing(&self) -> f64 {
+        let of = self.of.max(1) as f64;
+        1.0 - (self.rows() as f64 / of).min(1.0)
     }
 
     fn seconds(&self) -> Expected {
-        let spent: f64 = self.places.iter().map(Duration::as_secs_f64).sum();
-        let warm = if self.places.len() > 2 { &self.places[1..] } else { &self.places[..] };
-        let each: Vec<f64> = warm.iter().map(Duration::as_secs_f64).collect();
-        let n = each.len().max(1) as f64;
-        let mean = each.iter().sum::<f64>() / n;
-        let variance =
-            each.iter().map(|took| (took - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-        let half = Z * (variance / n).sqrt();
-        // A place has as many rows as the others, but for one row.
-        let places = self.of as f64 * self.places.len() as f64 / self.rows.max(1) as f64;
+        let bursts = self.bursts();
+        let all = Mean::of(&bursts);
+        let of = self.of as f64;
+        let Some((first, later @ [_, _, ..])) = bursts.split_first() else {
+            // All were under way at once: how fast more would be is not known, only that the pilot took so
+            // long and that its beginning is not needed again for each of its size.
+            let most = all.of_a_row * of;
+            return Expected { pilot: all.amount, all: most, low: all.amount, high: most };
+        };
+        let mean = Mean::of(later);
+        let rest = (of - first.rows).max(0.0);
+        // The bursts to come differ among themselves as those that were seen do.
+        let variance = mean.variance * (1.0 + mean.rows / rest.max(1.0));
+        let half = mean.t * variance.sqrt();
+        let seconds = |of_a_row: f64| first.amount + of_a_row.max(0.0) * rest;
         Expected {
-            pilot: spent,
-            all: mean * places,
-            low: (mean - half).max(0.0) * places,
-            high: (mean + half) * places,
+            pilot: all.amount,
+            all: seconds(mean.of_a_row),
+            low: seconds(mean.of_a_row - half),
+            high: seconds(mean.of_a_row + half),
         }
     }
 
-    fn is_all(&self) -> bool {
-        self.rows >= self.of
+    /// Seconds until some rows were finished about together, and how many those were.
+    fn bursts(&self) -> Vec<Part> {
+        let took = self.places.last().map_or(0.0, |place| place.finished.as_secs_f64());
+        // Below this, two places were finished together: places of one batch are milliseconds apart.
+        let together = took / self.places.len().max(1) as f64 / 4.0;
+        let (mut bursts, mut before): (Vec<Part>, f64) = (Vec::new(), 0.0);
+        for place in &self.places {
+            let (now, rows) = (place.finished.as_secs_f64(), place.rows as f64);
+            match bursts.last_mut() {
+                Some(burst) if now - before < together => {
+                    burst.amount += now - before;
+                    burst.rows += rows;
+                }
+                _ => bursts.push(Part { amount: now - before, rows }),
+            }
+            before = now;
+        }
+        bursts
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::prop_assert;
-    use proptest::prelude::prop_assert_eq;
-    use proptest::proptest;
+/// An amount that came with so many rows.
+struct Part {
+    amount: f64,
+    rows: f64,
+}
 
-    proptest! {
-        #[test]
-        fn places_are_apart_in_order_and_have_the_rows(
-            rows in 0u64..500, of in 0u64..5_000, seed: u64,
-        ) {
-            let places = places(rows, of, seed);
-            prop_assert_eq!(places.iter().map(|p| p.end - p.start).sum::<u64>(), rows.min(of));
-            prop_assert!(places.windows(2).all(|pair| pair[0].end <= pair[1].start));
-            prop_assert!(places.iter().all(|place| place.end <= of && place.start < place.end));
+/// What parts say of a row.
+struct Mean {
+    amount: f64,
+    rows: f64,
+    of_a_row: f64,
+    /// Of the mean, by how parts differ from it.
+    variance: f64,
+    /// Half the width of a 95 % interval, in standard deviations that so many parts estimate.
+    t: f64,
+}
+
+impl Mean {
+    fn of(parts: &[Part]) -> Mean {
+        let amount = parts.iter().map(|part| part.amount).sum::<f64>();
+        let rows = parts.iter().map(|part| part.rows).sum::<f64>().max(1.0);
+        let of_a_row = amount / rows;
+        let squares = parts.iter().map(|part| (part.amount - of_a_row * part.rows).powi(2));
+        let k = parts.len() as f64;
+        let variance = squares.sum::<f64>() / (rows * rows) * k / (k - 1.0).max(1.0);
+        Mean { amount, rows, of_a_row, variance, t: student(parts.len().saturating_sub(1)) }
+    }
+}
+
+/// Student's t for 95 %. By Fisher's expansion around the normal, within 1 % of the tables from three degrees
+/// of freedom on.
+fn student(degrees: usize) -> f64 {
+    match degrees {
+        0 | 1 => 12.706,
+        2 => 4.303,
+        _ => {
+            let (n, z) = (degrees as f64, Z);
+            let first = (z.powi(3) + z) / 4.0;
+            let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0;
+            let third = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0;
+            z + first / n + second / (n * n) + third / n.powi(3)
         }
-    }
-
-    #[test]
-    fn seeds_choose_other_places() {
-        assert_eq!(places(200, 100_000, 1), places(200, 100_000, 1));
-        assert_ne!(places(200, 100_000, 1), places(200, 100_000, 2));
-        assert_eq!(places(200, 100_000, 1).len(), 20);
-    }
-
-    /// 95 of 100 intervals hold what is true, for costs that differ much from row to row.
-    #[test]
-    fn intervals_hold_what_comes() {
-        let of = 10_000u64;
-        let mut random = ChaCha8Rng::seed_from_u64(3);
-        // A fifth of the rows is rejected and costs nothing, the others cost 1 to 9.
-        let costs: Vec<Option<f64>> = (0..of)
-            .map(|_| random.random_bool(0.8).then(|| random.random_range(1.0..9.0)))
-            .collect();
-        let truth: f64 = costs.iter().flatten().sum();
-        let refined = costs.iter().flatten().count() as f64;
-        let (mut held_cost, mut held_rows) = (0, 0);
-        for seed in 0..400 {
-            let mut pilot = Pilot { of, ..Pilot::default() };
-            for row in places(200, of, seed).into_iter().flatten() {
-                pilot.rows += 1;
-                match costs[row as usize] {
-                    Some(cost) => {
-                        pilot.answers += 1;
-                        pilot.cost.add(cost);
-                    }
-                    None => *pilot.rejected.entry("blank".to_owned()).or_default() += 1,
-                }
-            }
-            let Forecast { cost, refined: rows, .. } = pilot.forecast();
-            held_cost += usize::from(cost.low <= truth && truth <= cost.high);
-            held_rows += usize::from(rows.low <= refined && refined <= rows.high);
-        }
-        for held in [held_cost, held_rows] {
-            assert!((368..=392).contains(&held), "{held_cost} and {held_rows} of 400");
-        }
-    }
-
-    #[test]
-    fn a_pilot_of_everything_is_certain() {
-        let mut pilot = Pilot { rows: 50, of: 50, answers: 40, ..Pilot::default() };
-        pilot.rejected.insert("blank".to_owned(), 10);
-        (0..40).for_each(|_| pilot.cost.add(0.5));
-        let forecast = pilot.forecast();
-        let certain = |all: f64| Expected { pilot: all, all, low: all, high: all };
-        assert_eq!((forecast.refined, forecast.cost), (certain(40.0), certain(20.0)));
-        assert_eq!(forecast.reasons["blank"], certain(10.0));
-    }
-
-    #[test]
-    fn rows_with_several_answers_widen_the_interval() {
-        let mut pilot = Pilot { rows: 200, of: 8_000, answers: 323, ..Pilot::default() };
-        (0..323).for_each(|_| pilot.cost.add(1.0));
-        let cost = pilot.forecast().cost;
-        assert_eq!(cost.all, 12_920.0);
-        // 123 of 200 rows have two: a binomial share says 1.96 * sqrt(0.615 * 0.385 / 200) = 6.7 %.
-        assert!(cost.high - cost.all > 0.067 * 8_000.0 && cost.high < 1.1 * cost.all, "{cost:?}");
-    }
-
-    #[test]
-    fn time_is_that_of_places_after_the_first() {
-        let places = [9, 2, 2, 2].map(Duration::from_secs).to_vec();
-        let pilot = Pilot { rows: 40, of: 400, places, ..Pilot::default() };
-        let seconds = pilot.forecast().seconds;
-        assert_eq!(
-            (seconds.pilot, seconds.all, seconds.low, seconds.high),
-            (15.0, 80.0, 80.0, 80.0)
-        );
-        let empty = Pilot::default().forecast();
-        assert_eq!((empty.seconds.all, empty.cost.all), (0.0, 0.0));
     }
 }

@@ -8,9 +8,14 @@ pub const Z: f64 = 1.959_963_984_540_054;
 
 /// Wilson's interval of a share among so many, which need not be a whole number.
 pub fn wilson(share: f64, whole: f64) -> (f64, f64) {
-    let scale = 1.0 + Z * Z / whole;
-    let centre = share + Z * Z / (2.0 * whole);
-    let spread = Z * (share * (1.0 - share) / whole + Z * Z / (4.0 * whole * whole)).sqrt();
+    wilson_at(Z, share, whole)
+}
+
+/// The same with another half width than [`Z`], in standard deviations.
+pub fn wilson_at(z: f64, share: f64, whole: f64) -> (f64, f64) {
+    let scale = 1.0 + z * z / whole;
+    let centre = share + z * z / (2.0 * whole);
+    let spread = z * (share * (1.0 - share) / whole + z * z / (4.0 * whole * whole)).sqrt();
     // Rounding must not put the share outside.
     let (low, high) = ((centre - spread) / scale, (centre + spread) / scale);
     (low.clamp(0.0, share), high.clamp(share, 1.0))

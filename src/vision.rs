@@ -144,6 +144,16 @@ impl Captioner {
         Ok(sent.iter().map(&mut caption).collect())
     }
 
+    /// Everything that was answered about these pictures, also what was refused. Asks nothing.
+    ///
+    /// # Errors
+    /// When the memory of answers cannot be read.
+    pub fn kept(&self, pictures: &[&StoredImage]) -> Result<Vec<Reply>> {
+        let questions = pictures.par_iter().filter_map(|picture| self.question(picture));
+        let keys: Vec<Key> = questions.map(|question| question.key).collect();
+        self.purchases.kept(&keys)
+    }
+
     fn accepted(&self, reply: &Reply) -> Result<String, &'static str> {
         // There is no other source than the picture, and nothing that could be leaked.
         let (sources, marks) = (Sources::default(), Marks::default());

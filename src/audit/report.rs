@@ -37,6 +37,8 @@ pub struct Report {
     pub facts: Vec<Fact>,
     /// The models and writers that took part.
     pub models: Vec<Model>,
+    /// What was paid for, where endpoints were asked.
+    pub bill: Option<Bill>,
     /// The stages, in order.
     pub funnel: Vec<Stage>,
     /// Why rows were rejected, the most frequent first.
@@ -68,6 +70,40 @@ pub struct Model {
     pub name: String,
     /// SHA-256 of its main file or of its prompt, hex; empty if it has none.
     pub sha256: String,
+}
+
+/// What endpoints were paid for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Bill {
+    /// Answers, by all sessions of the run.
+    pub answers: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Their own tokens.
+    pub completion_tokens: u64,
+    /// Money, where there are prices.
+    pub money: Option<String>,
+    /// The endpoints, in the last session.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// How an endpoint was used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Endpoint {
+    /// Its address.
+    pub base_url: String,
+    /// Answers.
+    pub answers: u64,
+    /// Attempts without one.
+    pub failed: u64,
+    /// Those of them that it refused for being too many.
+    pub refused: u64,
+    /// Requests in flight at once in the end.
+    pub concurrency: u64,
+    /// Whether more would have brought no more answers a second.
+    pub is_knee: bool,
+    /// Why it was asked no more.
+    pub out: Option<String>,
 }
 
 /// A stage of the path.

@@ -111,7 +111,10 @@ impl Endpoint {
             Err(answer) => answer,
         };
         match answer {
-            Answer::Row(said) if is_held && wire::is_about_schema(&said) => {
+            // Also of the moment: llama_cpp.server answers 500 to a field that it does not know.
+            Answer::Row(said) | Answer::Moment { reason: said, .. }
+                if is_held && wire::is_about_schema(&said) =>
+            {
                 self.takes_schema.store(false, Ordering::Relaxed);
                 match body(false) {
                     Ok(body) => self.post(body).await,

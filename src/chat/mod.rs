@@ -29,7 +29,6 @@ mod pool;
 pub mod purchases;
 pub mod remote;
 pub mod store;
-mod used;
 mod wire;
 pub mod writer;
 
@@ -45,8 +44,6 @@ pub use crate::chat::purchases::Purchases;
 pub use crate::chat::purchases::Question;
 pub use crate::chat::remote::Remote;
 pub use crate::chat::store::Key;
-pub use crate::chat::used::Sum;
-pub use crate::chat::used::Used;
 pub use crate::chat::writer::Appetite;
 pub use crate::chat::writer::Chat;
 pub use crate::chat::writer::Message;

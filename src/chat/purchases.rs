@@ -2,6 +2,7 @@
 //! moment it arrives, before anything else is done with it.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -19,7 +20,6 @@ use crate::chat::store::Key;
 use crate::chat::store::Looked;
 use crate::chat::store::Paid;
 use crate::chat::store::Store;
-use crate::chat::used::Used;
 use crate::chat::writer::Prompted;
 use crate::chat::writer::Reply;
 use crate::chat::writer::RowError;
@@ -32,7 +32,6 @@ pub struct Purchases {
     /// Absent where no other process can open the store.
     claims: Option<(Owner, Renewal)>,
     run: String,
-    used: Mutex<Used>,
     bill: Arc<Bill>,
 }
 
@@ -75,8 +74,7 @@ impl Purchases {
             (owner, renewal)
         });
         let bill = Arc::new(Bill::new(budget, store.spent(run)?));
-        let (run, used) = (run.to_owned(), Mutex::default());
-        Ok(Purchases { store, flights, claims, run, used, bill })
+        Ok(Purchases { store, flights, claims, run: run.to_owned(), bill })
     }
 
     /// What the run has spent and may spend; writers are given it, so that all keep to one budget.
@@ -125,18 +123,17 @@ impl Purchases {
             // ours to ask in the next turn of this loop.
             self.flights.wait(&keys);
         }
-        self.count(known.values().filter_map(|answer| answer.as_ref().ok()));
         Ok(questions.iter().map(|question| known[&question.key].clone()).collect())
     }
 
-    /// What was used since this was opened.
-    pub fn used(&self) -> Used {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count<'a>(&self, replies: impl Iterator<Item = &'a Reply>) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        replies.for_each(|reply| used.add(reply));
+    /// What is in the store of these questions, each once. Asks nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn kept(&self, keys: &[Key]) -> Result<Vec<Reply>> {
+        let mut known = HashSet::new();
+        let keys: Vec<Key> = keys.iter().copied().filter(|key| known.insert(*key)).collect();
+        Ok(self.store.get_batch(&keys)?.into_iter().flatten().collect())
     }
 
     /// Answers from the store or the writer; no other thread is asking these. And how many another process

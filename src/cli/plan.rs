@@ -1,7 +1,9 @@
 //! `recaption plan`: what a run would do, and what it would cost, out of a pilot of some of its rows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -14,6 +16,7 @@ use serde_json::json;
 
 use crate::chat::Budget;
 use crate::chat::Purchases;
+use crate::chat::Reply;
 use crate::cli::bill;
 use crate::cli::outcome::Outcome;
 use crate::cli::refine::Job;
@@ -24,6 +27,7 @@ use crate::forecast;
 use crate::forecast::Expected;
 use crate::forecast::Forecast;
 use crate::forecast::Pilot;
+use crate::forecast::Place;
 use crate::perceive::Models;
 use crate::pipeline::Todo;
 use crate::run;
@@ -63,32 +67,29 @@ impl Plan {
         if places.is_empty() {
             bail!("there are no rows to try");
         }
+        if places.len() == 1 && of > 1 {
+            bail!("one row says nothing of how rows differ: try more, for example --pilot 200");
+        }
         let rows = places.iter().map(|place| place.end - place.start).sum();
         let todo: Vec<Todo> =
             (0..).zip(places).map(|(shard, rows)| Todo { shard, rows, again: None }).collect();
         let dropped = tempfile::tempdir()?;
-        let mut pilot = Pilot { rows, of, ..Pilot::default() };
-        let mut since = Instant::now();
-        let mut finished = |marker: &Marker| {
-            pilot.places.push(since.elapsed());
-            since = Instant::now();
-            for (_, reason, rows) in marker.rejects_by_stage() {
-                *pilot.rejected.entry(reason.to_owned()).or_default() += rows;
-            }
-        };
+        let mut finished = Vec::new();
+        let begun = Instant::now();
         let job = Job { to: dropped.path(), todo: &todo, rows, before: 0, says_shards: false };
-        let outcome = self.refine.pipe(&opened, &job, &mut finished);
+        let outcome = self.refine.pipe(&opened, &job, &mut |marker| {
+            finished.push((marker.clone(), begun.elapsed()));
+        });
         bill::write(&folder.path, &opened.statement(), !self.refine.json)?;
         let outcome = outcome?;
         if outcome != Outcome::Done {
             return Ok(outcome);
         }
-        let used = opened.used();
-        pilot.answers = used.answers;
-        pilot.prompt_tokens = used.prompt_tokens;
-        pilot.completion_tokens = used.completion_tokens;
-        pilot.cost = used.cost;
-        self.say(&pilot.forecast());
+        let place = |(marker, at): &(Marker, Duration)| -> Result<Place> {
+            Ok(place(marker, *at, &opened.kept(dropped.path(), marker)?))
+        };
+        let places = finished.iter().map(place).collect::<Result<_>>()?;
+        self.say(&Pilot { of, places }.forecast());
         Ok(outcome)
     }
 
@@ -102,6 +103,26 @@ impl Plan {
             "Copies are looked for within a shard: a run finds more of them than a pilot, and pays for fewer \
              answers."
         );
+    }
+}
+
+/// What became of a place, by its marker and by what was answered about its rows.
+fn place(marker: &Marker, finished: Duration, kept: &[Reply]) -> Place {
+    let sum = |tokens: fn(&Reply) -> Option<u32>| {
+        kept.iter().filter_map(tokens).map(u64::from).sum::<u64>()
+    };
+    let mut rejected = BTreeMap::new();
+    for (_, reason, rows) in marker.rejects_by_stage() {
+        *rejected.entry(reason.to_owned()).or_default() += rows;
+    }
+    Place {
+        rows: marker.rows_read,
+        rejected,
+        answers: kept.len() as u64,
+        prompt_tokens: sum(|reply| reply.prompt_tokens),
+        completion_tokens: sum(|reply| reply.tokens),
+        cost: kept.iter().map(|reply| reply.cost).sum(),
+        finished,
     }
 }
 
@@ -122,7 +143,7 @@ fn table(forecast: &Forecast) -> Table {
         add(&format!("  {reason}"), rows, &whole);
     }
     if forecast.answers.pilot > 0.0 {
-        add("answers of the writer", &forecast.answers, &whole);
+        add("answers of models", &forecast.answers, &whole);
         add("prompt tokens", &forecast.prompt_tokens, &whole);
         add("completion tokens", &forecast.completion_tokens, &whole);
     }

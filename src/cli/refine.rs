@@ -13,8 +13,8 @@ use clap::Args;
 use serde_json::json;
 
 use crate::chat::Purchases;
+use crate::chat::Reply;
 use crate::chat::Statement;
-use crate::chat::Used;
 use crate::cli::bill;
 use crate::cli::look;
 use crate::cli::memory;
@@ -29,6 +29,7 @@ use crate::clip::Embedder;
 use crate::clip::Judge;
 use crate::config::Config;
 use crate::describe::Describer;
+use crate::describe::Request;
 use crate::describe::WriterKind;
 use crate::fetch::Fetcher;
 use crate::perceive::Models;
@@ -43,6 +44,10 @@ use crate::report;
 use crate::run::Retry;
 use crate::run::RunFolder;
 use crate::run::Work;
+use crate::sample::Sample;
+use crate::sample::StoredImage;
+use crate::shard;
+use crate::shard::Images;
 use crate::shard::Marker;
 use crate::source::Source;
 use crate::vision::Captioner;
@@ -94,9 +99,18 @@ impl Opened {
         Statement { run: None, spent, endpoints }
     }
 
-    /// The answers that were used, of all who were asked.
-    pub(super) fn used(&self) -> Used {
-        self.purchases.as_ref().map(|payer| payer.used()).unwrap_or_default()
+    /// Everything that was answered about the rows of a shard, by all who were asked.
+    pub(super) fn kept(&self, folder: &Path, marker: &Marker) -> Result<Vec<Reply>> {
+        let images = if self.captioner.is_some() { Images::Read } else { Images::Skip };
+        let samples: Vec<Sample> =
+            shard::refined(folder, marker, images)?.collect::<Result<_>>()?;
+        let requests: Vec<Request<'_>> = samples.iter().map(Request::of).collect();
+        let mut kept = self.describer.kept(&requests)?;
+        if let Some(captioner) = &self.captioner {
+            let pictures: Vec<&StoredImage> = samples.iter().map(|sample| &sample.image).collect();
+            kept.extend(captioner.kept(&pictures)?);
+        }
+        Ok(kept)
     }
 }
 

@@ -68,6 +68,16 @@ impl Asker {
         Ok(verdicts.into_iter().map(|v| v.map_err(|refused| refused.words())).collect())
     }
 
+    /// Everything that was answered about the sources, reminders included. Asks nothing.
+    pub fn kept(&self, all: &[&Sources]) -> Result<Vec<Reply>> {
+        let mut keys = Vec::new();
+        for sources in all {
+            let first = self.question(sources)?;
+            keys.extend([first.question.key, self.reminder(&first).question.key]);
+        }
+        self.purchases.kept(&keys)
+    }
+
     fn question<'a>(&self, sources: &'a Sources) -> Result<Asked<'a>> {
         let rendered = self.prompt.render(sources)?;
         let schema = self.prompt.schema.clone();

@@ -34,11 +34,13 @@ use crate::chat::Chat;
 use crate::chat::Purchases;
 use crate::chat::Remote;
 use crate::chat::RemoteConfig;
+use crate::chat::Reply;
 use crate::chat::Usage;
 use crate::chat::Writer;
 use crate::describe::asker::Asker;
 use crate::describe::prompt::Prompt;
 use crate::sample::Generated;
+use crate::sample::Sample;
 use crate::sample::Tag;
 
 /// Who writes, from which prompt, and what is accepted.
@@ -125,6 +127,18 @@ pub struct Request<'a> {
     pub tags: &'a [Tag],
 }
 
+impl<'a> Request<'a> {
+    /// What a row says.
+    pub fn of(sample: &'a Sample) -> Request<'a> {
+        Request {
+            key: &sample.item.key,
+            raw: sample.item.text_raw.as_deref(),
+            synthetic: sample.synthetic.as_ref().map(|synthetic| synthetic.text.as_str()),
+            tags: &sample.tags,
+        }
+    }
+}
+
 /// What became of one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -197,6 +211,17 @@ impl Describer {
             }
         };
         Ok(sources.iter().map(answer).collect())
+    }
+
+    /// Everything that a model has answered about these rows, also what was refused. Asks nothing.
+    ///
+    /// # Errors
+    /// When the memory of answers cannot be read.
+    pub fn kept(&self, batch: &[Request<'_>]) -> Result<Vec<Reply>> {
+        let Some(asker) = &self.asker else { return Ok(Vec::new()) };
+        let sources = batch.iter().map(|request| Sources::new(request, &self.config.sources));
+        let sources: Vec<Sources> = sources.filter(|sources| !sources.is_empty()).collect();
+        asker.kept(&sources.iter().collect::<Vec<_>>())
     }
 
     fn fallback(&self, sources: &Sources, reason: String) -> Answer {

@@ -152,7 +152,7 @@ fn lessons(
     wish: &Wish,
     samples: &[Sample],
 ) -> Result<Vec<Result<(String, f32), String>>> {
-    let requests: Vec<Request<'_>> = samples.iter().map(request).collect();
+    let requests: Vec<Request<'_>> = samples.iter().map(Request::of).collect();
     let answers = describer.describe(&requests)?.into_iter();
     let lesson = |(sample, answer): (&Sample, crate::describe::Answer)| {
         let refused = || answer.refused.clone().unwrap_or_else(|| "no answer".to_owned());
@@ -173,17 +173,8 @@ fn trusted(audit: &Audit, wish: &Wish) -> Result<(), String> {
     }
 }
 
-fn request(sample: &Sample) -> Request<'_> {
-    Request {
-        key: &sample.item.key,
-        raw: sample.item.text_raw.as_deref(),
-        synthetic: sample.synthetic.as_ref().map(|synthetic| synthetic.text.as_str()),
-        tags: &sample.tags,
-    }
-}
-
 fn pair(describer: &Describer, sample: &Sample, answer: String) -> Result<Pair> {
-    let chat = describer.chat(&request(sample))?;
+    let chat = describer.chat(&Request::of(sample))?;
     let system = chat.prefix.first().map(|message| message.content.clone()).unwrap_or_default();
     Ok(Pair {
         key: sample.item.key.clone(),
@@ -191,6 +182,6 @@ fn pair(describer: &Describer, sample: &Sample, answer: String) -> Result<Pair> 
         user: chat.user,
         answer,
         // As the writer sees it: "Red car" and "Red car www.example.com" are one lesson.
-        raw: Sources::new(&request(sample), &Limits::default()).raw.unwrap_or_default(),
+        raw: Sources::new(&Request::of(sample), &Limits::default()).raw.unwrap_or_default(),
     })
 }

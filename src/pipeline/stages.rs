@@ -169,15 +169,7 @@ pub(super) fn describe(
 ) -> Vec<Flow<Sample>> {
     let mut samples: Vec<&mut Sample> =
         batch.iter_mut().filter_map(|flow| flow.as_mut().ok()?.state.as_mut().ok()).collect();
-    let requests: Vec<Request<'_>> = samples
-        .iter()
-        .map(|sample| Request {
-            key: &sample.item.key,
-            raw: sample.item.text_raw.as_deref(),
-            synthetic: sample.synthetic.as_ref().map(|s| s.text.as_str()),
-            tags: &sample.tags,
-        })
-        .collect();
+    let requests: Vec<Request<'_>> = samples.iter().map(|sample| Request::of(sample)).collect();
     let answers = match describer.describe(&requests) {
         Ok(answers) => answers,
         Err(error) => return vec![Err(error)],

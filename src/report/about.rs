@@ -75,9 +75,10 @@ pub(super) fn models(about: &Value) -> Vec<Model> {
     let writer = &about["writer"];
     let name = match &writer["model"] {
         Value::String(name) => name.clone(),
+        // An endpoint's is among the parameters that it is sent.
         Value::Object(identity) => {
             let said = identity.get("model").or_else(|| identity.get("name"));
-            said.map(&text).unwrap_or_default()
+            said.map_or_else(|| text(&writer["model"]["parameters"]["model"]), &text)
         }
         _ => String::new(),
     };

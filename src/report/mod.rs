@@ -1,4 +1,4 @@
-//! The report of a run, from what lies in its folder: shards, markers, `run.json`.
+//! The report of a run, from what lies in its folder: shards, markers, `run.json`, `bill.json`.
 //!
 //! Every finished shard is read once without its images; then the pictures of the rows that are shown,
 //! a few hundred however large the run is. The page itself is laid out by
@@ -6,6 +6,7 @@
 
 mod about;
 mod alike;
+mod bill;
 mod rows;
 
 use std::path::Path;
@@ -75,6 +76,7 @@ fn draw(
         subtitle: about::subtitle(&about, markers, rules.is_some()),
         facts: about::facts(&about, markers),
         models: about::models(&about),
+        bill: bill::bill(run)?,
         funnel: about::funnel(markers),
         rejects: about::rejects(run, markers)?,
         findings,

@@ -12,6 +12,7 @@ mod eval_suite;
 mod fetch;
 mod instruct;
 mod label_studio;
+mod llama_server;
 mod local;
 mod memory;
 mod messy;

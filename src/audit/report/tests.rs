@@ -69,6 +69,12 @@ fn report_of(text: &str) -> Report {
         subtitle: own(),
         facts: vec![Fact { name: own(), value: own() }],
         models: vec![Model { role: own(), name: own(), sha256: own() }],
+        bill: Some(Bill {
+            answers: 7_654_321,
+            money: Some(own()),
+            endpoints: vec![Endpoint { base_url: own(), out: Some(own()), ..Endpoint::default() }],
+            ..Bill::default()
+        }),
         funnel: vec![Stage { name: own(), entered: 1_234_567, rejected: 7 }],
         rejects: vec![Rejects {
             stage: own(),
@@ -140,7 +146,7 @@ fn the_page_asks_nobody_for_anything() {
 #[test]
 fn an_empty_run_has_a_page_too() {
     let page = render(&Report { title: "empty".to_owned(), ..Report::default() }).unwrap();
-    assert!(page.contains("<h1>empty</h1>"));
+    assert!(page.contains("<h1>empty</h1>") && !page.contains("knee"));
     assert!(!page.contains("NaN") && !page.contains("inf"));
 }
 
@@ -153,6 +159,18 @@ fn numbers_and_pictures_are_on_the_page() {
     let shown = no_picture.rows.values_mut().next().unwrap();
     shown.thumbnail = Some(b"<svg onload=alert(1)>".to_vec());
     assert!(!render(&no_picture).unwrap().contains("<image"));
+}
+
+#[test]
+fn a_bill_has_its_sums_and_where_the_knee_is() {
+    let mut report = report_of("A red cat.");
+    let page = render(&report).unwrap();
+    assert!(page.contains("7\u{202f}654\u{202f}321") && page.contains("given up: A red cat."));
+    assert!(page.contains("0 answers · no knee up to 0 at once</span>"));
+    let endpoint = &mut report.bill.as_mut().unwrap().endpoints[0];
+    (endpoint.concurrency, endpoint.is_knee, endpoint.failed, endpoint.refused) = (48, true, 9, 3);
+    let page = render(&report).unwrap();
+    assert!(page.contains("9 failed, 3 of them refused · knee at 48 at once</span>"));
 }
 
 #[test]
