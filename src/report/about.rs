@@ -84,7 +84,13 @@ pub(super) fn models(about: &Value) -> Vec<Model> {
     };
     let role = format!("writer ({})", text(&writer["writer"]));
     let writer = writer.is_object().then(|| Model { role, name, sha256: text(&writer["prompt"]) });
-    folders.chain(writer).collect()
+    let viewer = &about["identity"]["vision"];
+    let viewer = viewer.is_object().then(|| Model {
+        role: "captioner (remote)".to_owned(),
+        name: text(&viewer["model"]["captioner"]["parameters"]["model"]),
+        sha256: text(&viewer["prompt"]),
+    });
+    folders.chain(viewer).chain(writer).collect()
 }
 
 /// The hash of the network, which is listed among labels and settings.

@@ -622,6 +622,11 @@ fn an_endpoint_captions_pictures_and_is_paid_once() {
     let bill: serde_json::Value =
         serde_json::from_slice(&fs::read(one.join("bill.json")).unwrap()).unwrap();
     assert_eq!(bill["spent"]["requests"], json!(paid));
+    let page = fs::read_to_string(one.join("report.html")).unwrap();
+    assert!(page.contains("<td>captioner (remote)</td><td class=\"label\">eyes</td>"));
+    let base_url = server.base_url.replace('/', "&#x2f;");
+    assert!(page.contains(&format!("<strong>{base_url}</strong>")));
+    assert!(page.contains(&format!("<span>{paid} answers · ")));
     succeeded(&refine(&two).output().unwrap());
     assert_eq!(server.count(), paid);
     let again: Vec<_> = samples(&two).into_iter().map(|sample| sample.synthetic).collect();
