@@ -1,7 +1,8 @@
 //! What leaves the path: at which stage, for which reason. Both lists are closed.
 //!
-//! A stage that turns an item away returns a [`Reject`]; the pipeline alone writes it down. So a reason is
-//! found here, and where it can happen by looking for its name.
+//! Items are turned away in `source` (as [`Picture::Absent`](crate::sample::Picture::Absent)), `fetch`
+//! (`guard` before, `answer` after a request), `decode::check`, `dedup`, `perceive` (`network`, `safety`)
+//! and `curate::select::decide`. They return a [`Reject`]; the pipeline and the selection write it down.
 
 use std::fmt;
 

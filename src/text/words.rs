@@ -150,6 +150,8 @@ static STOP_WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
         "will would shall should may might must let lets seem seems appear appears ",
         "not no yes very too also just only even still quite rather more most much many few less ",
         "least several again once ever never ",
+        // How sure a text is says nothing of what is in the picture, as with `seems`.
+        "perhaps maybe possibly probably ",
         "don't doesn't didn't isn't aren't wasn't weren't can't won't i'm it's that's there's ",
         "don’t doesn’t didn’t isn’t aren’t wasn’t weren’t can’t won’t i’m it’s that’s there’s ",
         "image images picture pictures etc eg ie",
@@ -178,6 +180,7 @@ mod tests {
             ("a 3.5 mm jack, v.2", "3.5 mm jack 2"),
             ("Ice Cream Cone (B and W)", "ic cream con"),
             ("an image of the picture", ""),
+            ("An animal, perhaps a deer", "animal deer"),
             ("красный дом", "красный дом"),
             ("一只猫", "一 只 猫"),
             ("🍎 ... !!", ""),

@@ -1,4 +1,4 @@
-//! What is wrong with a reply whatever its sources are: refusals, leaks, markup, loops, length, language.
+//! What is wrong with the words of a reply: refusals, leaks, markup, loops, length, language.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
