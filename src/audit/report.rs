@@ -102,6 +102,8 @@ pub struct Endpoint {
     pub concurrency: u64,
     /// Whether more would have brought no more answers a second.
     pub is_knee: bool,
+    /// Whether more were not allowed.
+    pub is_cap: bool,
     /// Why it was asked no more.
     pub out: Option<String>,
 }

@@ -64,11 +64,24 @@ pub struct Usage {
     pub refused: u64,
     /// Requests that were in flight at once in the end.
     pub concurrency: usize,
-    /// Whether that is where more brought no more answers a second; else it was not looked for long
-    /// enough.
-    pub is_knee: bool,
+    /// What that number is.
+    #[serde(default)]
+    pub reached: Reached,
     /// Why it was not asked any more.
     pub out: Option<String>,
+}
+
+/// What the number of requests at once means that an endpoint had in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// Nothing: too few answers came.
+    #[default]
+    Unknown,
+    /// As many as are allowed or as the server has slots; more might bring more.
+    Cap,
+    /// More bring no more answers a second.
+    Knee,
 }
 
 impl Desk {
@@ -164,13 +177,14 @@ impl Desk {
     }
 
     pub(super) fn usage(&self, place: &Place) -> Usage {
+        let (concurrency, reached) = self.gate.reached();
         Usage {
             base_url: place.base_url.clone(),
             served: self.served,
             failed: self.failed,
             refused: self.refused,
-            concurrency: self.gate.knee().unwrap_or(self.gate.limit()),
-            is_knee: self.gate.knee().is_some(),
+            concurrency,
+            reached,
             out: self.out.clone(),
         }
     }

@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use crate::chat::desk::Reached;
+
 /// What a step must bring to be worth it: less than this and it is noise.
 const GAIN: f64 = 1.03;
 
@@ -104,6 +106,7 @@ impl Gate {
     }
 
     /// Requests that may be in flight.
+    #[cfg(test)]
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
@@ -117,13 +120,14 @@ impl Gate {
         self.in_flight
     }
 
-    /// Where the knee is, once it was found.
-    pub(super) fn knee(&self) -> Option<usize> {
-        match self.phase {
-            Phase::Doubling(..) => None,
-            Phase::Climbing { .. } | Phase::Steady { .. } => Some(self.limit),
-            Phase::Trial { limit, .. } => Some(limit),
-        }
+    /// How many at once it is good for, as far as that was found out.
+    pub(super) fn reached(&self) -> (usize, Reached) {
+        let limit = match self.phase {
+            Phase::Doubling(..) => return (self.limit, Reached::Unknown),
+            Phase::Climbing { .. } | Phase::Steady { .. } => self.limit,
+            Phase::Trial { limit, .. } => limit,
+        };
+        (limit, if limit == self.most { Reached::Cap } else { Reached::Knee })
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -329,7 +333,8 @@ mod tests {
             server.run(&mut gate, 20_000);
             let (rate, _) = server.run(&mut gate, 20_000);
             assert!(rate > 0.98 * server.best(), "{slots}: {rate} of {}", server.best());
-            let knee = gate.knee().unwrap();
+            let (knee, reached) = gate.reached();
+            assert_eq!(reached, Reached::Knee);
             assert!(knee >= slots * 9 / 10 && knee <= slots * 3 / 2 + 8, "{slots}: {knee}");
         }
     }
@@ -364,12 +369,12 @@ mod tests {
         let mut gate = gate(512);
         gate.cap(4);
         server.run(&mut gate, 5_000);
-        assert!(gate.limit() <= 4);
+        assert_eq!(gate.reached(), (4, Reached::Cap));
         let mut idle = Gate::new(8, 512);
         for _ in 0..1_000 {
             let epoch = idle.enter();
             idle.leave(epoch, Ended::Served, Duration::from_millis(1), false);
         }
-        assert_eq!((idle.limit(), idle.knee()), (8, None));
+        assert_eq!(idle.reached(), (8, Reached::Unknown));
     }
 }

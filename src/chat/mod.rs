@@ -39,6 +39,7 @@ pub use crate::chat::bill::Spent;
 pub use crate::chat::bill::Statement;
 pub use crate::chat::config::EndpointConfig;
 pub use crate::chat::config::RemoteConfig;
+pub use crate::chat::desk::Reached;
 pub use crate::chat::desk::Usage;
 pub use crate::chat::purchases::Purchases;
 pub use crate::chat::purchases::Question;

@@ -7,6 +7,7 @@ use rand::Rng;
 
 use crate::chat::Budget;
 use crate::chat::Purchases;
+use crate::chat::Reached;
 use crate::chat::Spent;
 use crate::chat::Statement;
 use crate::chat::Usage;
@@ -81,10 +82,11 @@ pub(super) fn words(spent: &Spent) -> String {
 }
 
 fn endpoint(usage: &Usage) -> String {
-    let Usage { base_url, served, failed, refused, concurrency, is_knee, out } = usage;
-    let knee = match is_knee {
-        true => format!("the knee is at {concurrency} at once"),
-        false => format!("{concurrency} at once, too few answers to find the knee"),
+    let Usage { base_url, served, failed, refused, concurrency, reached, out } = usage;
+    let knee = match reached {
+        Reached::Knee => format!("the knee is at {concurrency} at once"),
+        Reached::Cap => format!("{concurrency} at once, which is the most"),
+        Reached::Unknown => format!("{concurrency} at once, too few answers to find the knee"),
     };
     // What to do about it was said when it happened.
     let why = out.as_ref().and_then(|why| why.lines().next());

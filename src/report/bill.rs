@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::audit::report::Bill;
 use crate::audit::report::Endpoint;
+use crate::chat::Reached;
 use crate::chat::Statement;
 use crate::chat::Usage;
 use crate::folder;
@@ -37,7 +38,8 @@ fn endpoint(usage: &Usage) -> Endpoint {
         failed: usage.failed,
         refused: usage.refused,
         concurrency: usage.concurrency as u64,
-        is_knee: usage.is_knee,
+        is_knee: usage.reached == Reached::Knee,
+        is_cap: usage.reached == Reached::Cap,
         out: usage.out.clone(),
     }
 }

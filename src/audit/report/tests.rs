@@ -171,6 +171,9 @@ fn a_bill_has_its_sums_and_where_the_knee_is() {
     (endpoint.concurrency, endpoint.is_knee, endpoint.failed, endpoint.refused) = (48, true, 9, 3);
     let page = render(&report).unwrap();
     assert!(page.contains("9 failed, 3 of them refused · knee at 48 at once</span>"));
+    let endpoint = &mut report.bill.as_mut().unwrap().endpoints[0];
+    (endpoint.is_knee, endpoint.is_cap) = (false, true);
+    assert!(render(&report).unwrap().contains("48 at once, which is the most</span>"));
 }
 
 #[test]
