@@ -27,7 +27,7 @@ use serde_json::json;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As in `cli/memory.rs`, which says why.
+/// As in `cli/machine.rs`, which says why.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 fn main() -> Result<()> {

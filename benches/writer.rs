@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench writer -- chats RUN ROWS > chats.jsonl     the questions about the first rows of a run
-//! cargo bench --bench writer -- write MODEL chats.jsonl          one line of JSON: rates and texts
+//! cargo bench --bench writer -- write MODEL chats.jsonl THREADS  one line of JSON: rates and texts
 //! ```
 //!
 //! `benches/writer.sh` runs it and llama.cpp in turns on one file of chats and prints their ratio.
@@ -39,7 +39,7 @@ use serde_json::json;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As in `cli/memory.rs`, which says why.
+/// As in `cli/machine.rs`, which says why.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// A chat as both programs read it: what all rows share, and the turn of one.
@@ -52,12 +52,16 @@ struct Line {
 fn main() -> Result<()> {
     // SAFETY: sets a number.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
+    // SAFETY: there are no other threads yet.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["chats", run, rows] => chats(Path::new(run), rows.parse()?),
-        ["write", model, chats] => write(Path::new(model), Path::new(chats)),
-        _ => bail!("give `chats RUN ROWS` or `write MODEL CHATS`"),
+        ["write", model, chats, threads] => {
+            write(Path::new(model), Path::new(chats), threads.parse()?)
+        }
+        _ => bail!("give `chats RUN ROWS` or `write MODEL CHATS THREADS`"),
     }
 }
 
@@ -88,7 +92,7 @@ fn request(sample: &Sample) -> Request<'_> {
     }
 }
 
-fn write(model: &Path, chats: &Path) -> Result<()> {
+fn write(model: &Path, chats: &Path, threads: usize) -> Result<()> {
     let file = File::open(chats).with_context(|| chats.display().to_string())?;
     let lines = BufReader::new(file).lines().map(|line| Ok(serde_json::from_str(&line?)?));
     let lines: Vec<Line> = lines.collect::<Result<_>>()?;
@@ -96,16 +100,30 @@ fn write(model: &Path, chats: &Path) -> Result<()> {
     let chat = |line: Line| Chat { prefix: prefix.clone(), user: line.user, picture: None };
     let prompted = |line| Prompted { chat: chat(line), ..Prompted::default() };
     let prompted: Vec<Prompted> = lines.into_iter().map(prompted).collect();
-    let config = LocalConfig { model: Some(PathBuf::from(model)), ..LocalConfig::default() };
+    let config = LocalConfig {
+        model: Some(PathBuf::from(model)),
+        threads: Some(threads),
+        ..LocalConfig::default()
+    };
     let writer = Local::open(&config)?;
     let said = Mutex::new(vec![(String::new(), 0); prompted.len()]);
 
     let started = Instant::now();
-    writer.write(&prompted, &|index, reply| {
-        let reply = reply.map_err(|error| anyhow::anyhow!(error.reason))?;
-        said.lock().expect("no other thread fails")[index] =
-            (reply.text, reply.tokens.unwrap_or_default());
-        Ok(())
+    let each = prompted.len().div_ceil(threads);
+    let (writer, said_of) = (&writer, &said);
+    std::thread::scope(|scope| {
+        let callers = prompted.chunks(each).enumerate().map(|(caller, rows)| {
+            scope.spawn(move || {
+                writer.write(rows, &|index, reply| {
+                    let reply = reply.map_err(|error| anyhow::anyhow!(error.reason))?;
+                    said_of.lock().expect("no other thread fails")[caller * each + index] =
+                        (reply.text, reply.tokens.unwrap_or_default());
+                    Ok(())
+                })
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        callers.into_iter().try_for_each(|caller| caller.join().expect("no caller panics"))
     })?;
     let seconds = started.elapsed().as_secs_f64();
 

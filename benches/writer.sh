@@ -14,7 +14,7 @@ binary=$(ls -t "${CARGO_TARGET_DIR:-target}"/release/deps/writer-* | grep -v '\.
 chats=$(mktemp) results=$(mktemp)
 "$binary" chats "$run" "$rows" > "$chats"
 for _ in $(seq "$rounds"); do
-    RAYON_NUM_THREADS=$threads "$binary" write "$model" "$chats" >> "$results"
+    "$binary" write "$model" "$chats" "$threads" >> "$results"
     for how in chat 8; do
         "$python" benches/peers/writer_llama.py "$model" "$chats" "$threads" $how 2>/dev/null >> "$results"
     done

@@ -12,7 +12,7 @@ mod eval;
 mod instruct;
 mod label_studio;
 mod look;
-mod memory;
+mod machine;
 mod models;
 mod outcome;
 mod plan;
@@ -145,7 +145,7 @@ impl Cli {
     /// Does what was asked and says how it went.
     pub fn run(self) -> ExitCode {
         if self.computes() {
-            memory::keep();
+            machine::keep_memory();
         }
         if !matches!(self.command, Command::Refine(_) | Command::Demo { .. } | Command::Train(_)) {
             // `recaption why ... | head` ends with `head`, as other tools do; a run goes on.

@@ -17,7 +17,7 @@ use crate::chat::Reply;
 use crate::chat::Statement;
 use crate::cli::bill;
 use crate::cli::look;
-use crate::cli::memory;
+use crate::cli::machine;
 use crate::cli::outcome::Outcome;
 use crate::cli::plan;
 use crate::cli::progress::Display;
@@ -154,7 +154,8 @@ impl Refine {
     pub(super) fn run(mut self) -> Result<Outcome> {
         let config = std::mem::take(&mut self.settings).resolve()?;
         if config.describe.writer == WriterKind::Local {
-            memory::keep();
+            machine::keep_memory();
+            machine::work_alone();
         }
         let folder = RunFolder::new(&self.output);
         if self.dry_run {

@@ -10,6 +10,7 @@ mod llama;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::ensure;
 use candle_transformers::generation::LogitsProcessor;
+use rayon::ThreadPool;
+use rayon::ThreadPoolBuilder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -55,9 +58,8 @@ use crate::models::pull;
 pub struct LocalConfig {
     /// A GGUF file, or the name of a model that was pulled (`recaption models list`).
     pub model: Option<PathBuf>,
-    /// Callers at once, each with its own slots. candle itself uses every core for one caller
-    /// unless `RAYON_NUM_THREADS` says otherwise: with `RAYON_NUM_THREADS=1`, give one for each core.
-    pub threads: usize,
+    /// Callers at once, each with slots of its own; unset for one a core. A single one has all cores.
+    pub threads: Option<usize>,
     /// A row whose own turn has more tokens is not asked about.
     pub max_prompt_tokens: usize,
     /// No reply has more tokens than this.
@@ -72,8 +74,8 @@ impl Default for LocalConfig {
     fn default() -> LocalConfig {
         LocalConfig {
             model: None,
-            // More callers on the same cores only wait for each other.
-            threads: 1,
+            // Several that have a core each wrote 1.5 times as much as one that has them all.
+            threads: None,
             // Twice what sources at their own limits come to in English, with the reminder.
             max_prompt_tokens: 384,
             // One sentence of 45 words; what is longer is nearly always a loop.
@@ -98,8 +100,16 @@ pub struct Local {
     size: usize,
     /// State after the prefix last asked with: in practice there is one for a whole run.
     prefix: Mutex<Option<Known>>,
-    /// Slots that nobody uses now: they are as large as the model's state for all rows of a caller.
-    spare: Mutex<Vec<Past>>,
+    /// Seats that nobody uses now: they are as large as the model's state for all rows of a caller.
+    spare: Mutex<Vec<Seat>>,
+}
+
+/// What a caller needs for itself.
+struct Seat {
+    past: Past,
+    /// Its one core, where others have theirs: candle and gemm divide work among the threads of the pool
+    /// that they are called in.
+    pool: Option<ThreadPool>,
 }
 
 /// A prefix and the state after it.
@@ -162,7 +172,7 @@ impl Writer for Local {
 
     fn appetite(&self) -> Appetite {
         // The last rows of a call leave slots empty; four fillings make that a small part.
-        Appetite { threads: self.config.threads.max(1), batch: self.slots() * 4 }
+        Appetite { threads: self.threads(), batch: self.slots() * 4 }
     }
 
     fn probe(&self) -> Result<String> {
@@ -172,26 +182,34 @@ impl Writer for Local {
     }
 
     fn write(&self, batch: &[Prompted], on_reply: &OnReply<'_>) -> Result<()> {
-        let mut before = 0;
-        for run in batch.chunk_by(|a, b| Arc::ptr_eq(&a.chat.prefix, &b.chat.prefix)) {
-            self.write_run(run, &|index, said| on_reply(before + index, said))?;
-            before += run.len();
-        }
-        Ok(())
+        let seat = self.seat()?;
+        let write = || {
+            let mut before = 0;
+            for run in batch.chunk_by(|a, b| Arc::ptr_eq(&a.chat.prefix, &b.chat.prefix)) {
+                self.write_run(run, &seat.past, &|index, said| on_reply(before + index, said))?;
+                before += run.len();
+            }
+            Ok(())
+        };
+        let done = match &seat.pool {
+            Some(pool) => pool.install(write),
+            None => write(),
+        };
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(seat);
+        done
     }
 }
 
 impl Local {
     /// Writes for rows with one prefix, which are not none.
-    fn write_run(&self, run: &[Prompted], on_reply: &OnReply<'_>) -> Result<()> {
+    fn write_run(&self, run: &[Prompted], past: &Past, on_reply: &OnReply<'_>) -> Result<()> {
         let Some(first) = run.first() else { return Ok(()) };
         let prefix = self.prefix(&first.chat.prefix)?;
-        let past = self.past()?;
         let is_end = |token| self.dialect.is_end(token);
         let generation = Generation {
             llama: &self.llama,
             prefix: prefix.as_deref(),
-            past: &past,
+            past,
             max_new_tokens: self.config.max_new_tokens,
             is_end: &is_end,
         };
@@ -205,9 +223,7 @@ impl Local {
             }
             Ok(None)
         };
-        let done = generation.run(&mut next, &|index, said| on_reply(index, self.reply(said)?));
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(past);
-        done
+        generation.run(&mut next, &|index, said| on_reply(index, self.reply(said)?))
     }
 
     fn row(&self, index: usize, prompted: &Prompted) -> Result<Result<Row, RowError>> {
@@ -267,15 +283,25 @@ impl Local {
         Ok(state)
     }
 
-    fn past(&self) -> Result<Past> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.map_or_else(|| self.llama.past(self.slots(), self.capacity()), Ok)
+    fn seat(&self) -> Result<Seat> {
+        if let Some(seat) = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(seat);
+        }
+        let alone = || ThreadPoolBuilder::new().num_threads(1).build();
+        let pool = (self.threads() > 1).then(alone).transpose();
+        let pool = pool.context("cannot start a thread of the local writer")?;
+        Ok(Seat { past: self.llama.past(self.slots(), self.capacity())?, pool })
     }
 
-    /// Rows that a caller writes at once: as many as a gigabyte holds, within reason.
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.config.threads.unwrap_or_else(cores).max(1)
+    }
+
+    /// Rows that a caller writes at once: as many as its part of two gigabytes holds, within reason.
     fn slots(&self) -> usize {
-        const BYTES: usize = 1 << 30;
-        let fit = BYTES / self.llama.slot_bytes(self.capacity()).max(1);
+        const BYTES: usize = 2 << 30;
+        let fit = BYTES / self.threads() / self.llama.slot_bytes(self.capacity()).max(1);
         (fit / TOGETHER * TOGETHER).clamp(TOGETHER, MOST_SLOTS)
     }
 

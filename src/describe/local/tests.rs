@@ -164,7 +164,7 @@ fn a_reply_says_who_wrote_it_and_why_it_ended() {
 fn what_could_change_a_reply_is_in_the_identity() {
     let identity = |tiny: &Tiny, config: &LocalConfig| local(tiny, config).unwrap().identity();
     let base = identity(&Tiny::default(), &short());
-    assert_eq!(base, identity(&Tiny::default(), &LocalConfig { threads: 3, ..short() }));
+    assert_eq!(base, identity(&Tiny::default(), &LocalConfig { threads: Some(3), ..short() }));
     assert_ne!(base, identity(&Tiny::of(GgmlDType::Q8_0), &short()));
     assert_ne!(base, identity(&Tiny::default(), &LocalConfig { max_new_tokens: 8, ..short() }));
     assert_ne!(base, identity(&Tiny::default(), &LocalConfig { temperature: 0.1, ..short() }));
