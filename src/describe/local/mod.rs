@@ -182,33 +182,38 @@ impl Writer for Local {
     }
 
     fn write(&self, batch: &[Prompted], on_reply: &OnReply<'_>) -> Result<()> {
-        let seat = self.seat()?;
-        let write = || {
-            let mut before = 0;
-            for run in batch.chunk_by(|a, b| Arc::ptr_eq(&a.chat.prefix, &b.chat.prefix)) {
-                self.write_run(run, &seat.past, &|index, said| on_reply(before + index, said))?;
-                before += run.len();
-            }
-            Ok(())
-        };
-        let done = match &seat.pool {
-            Some(pool) => pool.install(write),
-            None => write(),
-        };
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(seat);
-        done
+        let mut before = 0;
+        for run in batch.chunk_by(|a, b| Arc::ptr_eq(&a.chat.prefix, &b.chat.prefix)) {
+            // With all cores: every caller waits for the first prefix.
+            let prefix = self.prefix(&run[0].chat.prefix)?;
+            let on_reply = |index, said| on_reply(before + index, said);
+            let seat = self.seat()?;
+            let write = || self.write_run(run, prefix.as_deref(), &seat.past, &on_reply);
+            let done = match &seat.pool {
+                Some(pool) => pool.install(write),
+                None => write(),
+            };
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(seat);
+            done?;
+            before += run.len();
+        }
+        Ok(())
     }
 }
 
 impl Local {
-    /// Writes for rows with one prefix, which are not none.
-    fn write_run(&self, run: &[Prompted], past: &Past, on_reply: &OnReply<'_>) -> Result<()> {
-        let Some(first) = run.first() else { return Ok(()) };
-        let prefix = self.prefix(&first.chat.prefix)?;
+    /// Writes for rows with one prefix.
+    fn write_run(
+        &self,
+        run: &[Prompted],
+        prefix: Option<&Prefix>,
+        past: &Past,
+        on_reply: &OnReply<'_>,
+    ) -> Result<()> {
         let is_end = |token| self.dialect.is_end(token);
         let generation = Generation {
             llama: &self.llama,
-            prefix: prefix.as_deref(),
+            prefix,
             past,
             max_new_tokens: self.config.max_new_tokens,
             is_end: &is_end,
