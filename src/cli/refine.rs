@@ -155,7 +155,9 @@ impl Refine {
         let config = std::mem::take(&mut self.settings).resolve()?;
         if config.describe.writer == WriterKind::Local {
             machine::keep_memory();
-            machine::work_alone();
+            if config.describe.local.threads != Some(1) {
+                machine::work_alone();
+            }
         }
         let folder = RunFolder::new(&self.output);
         if self.dry_run {

@@ -1,7 +1,8 @@
 //! Writes in this process: a GGUF model of the Llama family, run by candle on the CPU.
 //!
 //! The tokens of the system text and the worked examples are read once and shared by every row.
-//! Rows are written several at a time; what a row gets does not depend on its neighbours. Never downloads: a name means a model that was pulled before.
+//! Rows are written several at a time; what a row gets does not depend on its neighbours. Never
+//! downloads: a name means a model that was pulled before.
 
 mod chat;
 mod generate;
