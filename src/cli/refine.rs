@@ -153,12 +153,6 @@ impl Refine {
 
     pub(super) fn run(mut self) -> Result<Outcome> {
         let config = std::mem::take(&mut self.settings).resolve()?;
-        if config.describe.writer == WriterKind::Local {
-            machine::keep_memory();
-            if config.describe.local.threads != Some(1) {
-                machine::work_alone();
-            }
-        }
         let folder = RunFolder::new(&self.output);
         if self.dry_run {
             return plan::dry_run(&self, &folder, config);
@@ -176,6 +170,13 @@ impl Refine {
     }
 
     pub(super) fn open(&self, folder: &RunFolder, config: Config) -> Result<Opened> {
+        // First of all: what is opened below has threads.
+        if config.describe.writer == WriterKind::Local {
+            machine::keep_memory();
+            if config.describe.local.threads != Some(1) {
+                machine::work_alone();
+            }
+        }
         let source = folder.source(&self.input, &config)?;
         let models = Models::open(&config.perceive)?;
         let purchases = open_purchases(&folder.path, &config)?;
