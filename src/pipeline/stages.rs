@@ -18,7 +18,6 @@ use crate::perceive::Perceiver;
 use crate::pipeline::row::Flow;
 use crate::pipeline::row::Left;
 use crate::pipeline::row::Row;
-use crate::sample::Audit;
 use crate::sample::Item;
 use crate::sample::Picture;
 use crate::sample::Reason;
@@ -53,20 +52,7 @@ impl<'a> Decoder<'a> {
         match self.look(&item) {
             Ok((image, sha256, print, glimpse)) => {
                 item.picture = emptied();
-                let phash = print.phash;
-                let sample = Sample {
-                    item,
-                    image,
-                    sha256,
-                    phash,
-                    tags: Vec::new(),
-                    synthetic: None,
-                    generated: None,
-                    generated_refused: None,
-                    audit: Audit::default(),
-                    fit: None,
-                    safety: None,
-                };
+                let sample = Sample::decoded(item, image, sha256, print.phash);
                 Ok(Seen { sample, print, glimpse })
             }
             Err(reject) => {

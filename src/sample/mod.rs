@@ -100,6 +100,25 @@ pub struct Sample {
     pub safety: Option<Safety>,
 }
 
+impl Sample {
+    /// A row whose picture was decoded, before any model has seen it and any writer has written.
+    pub fn decoded(item: Item, image: StoredImage, sha256: String, phash: u64) -> Sample {
+        Sample {
+            item,
+            image,
+            sha256,
+            phash,
+            tags: Vec::new(),
+            synthetic: None,
+            generated: None,
+            generated_refused: None,
+            audit: Audit::default(),
+            fit: None,
+            safety: None,
+        }
+    }
+}
+
 /// What a safety classifier says of a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Safety {

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::sample::Audit;
 use crate::sample::Generated;
 use crate::sample::Item;
 use crate::sample::Picture;
@@ -12,33 +11,22 @@ use crate::sample::StoredImage;
 
 /// A sample of this key, without texts, tags and figures.
 pub(crate) fn sample(key: &str) -> Sample {
-    let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
-    Sample {
-        item: Item {
-            key: key.to_owned(),
-            picture,
-            url: None,
-            text_raw: None,
-            extra: Default::default(),
-        },
-        image: StoredImage {
-            bytes: Bytes::from_static(b"\xff\xd8\xff"),
-            path: format!("{key}.jpg"),
-            width: 1,
-            height: 1,
-            original_width: 1,
-            original_height: 1,
-        },
-        sha256: "00".repeat(32),
-        phash: 0,
-        tags: Vec::new(),
-        synthetic: None,
-        generated: None,
-        generated_refused: None,
-        audit: Audit::default(),
-        fit: None,
-        safety: None,
-    }
+    let item = Item {
+        key: key.to_owned(),
+        picture: Picture::Absent { reason: Reason::ImageNull, detail: String::new() },
+        url: None,
+        text_raw: None,
+        extra: Default::default(),
+    };
+    let image = StoredImage {
+        bytes: Bytes::from_static(b"\xff\xd8\xff"),
+        path: format!("{key}.jpg"),
+        width: 1,
+        height: 1,
+        original_width: 1,
+        original_height: 1,
+    };
+    Sample::decoded(item, image, "00".repeat(32), 0)
 }
 
 /// A text that the rules wrote.

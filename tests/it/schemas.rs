@@ -238,33 +238,22 @@ fn json_members(tar: &Path) -> Vec<Value> {
 
 /// A row with everything absent that may be.
 fn sample(key: &str) -> Sample {
-    let picture = Picture::Absent { reason: Reason::ImageNull, detail: String::new() };
-    Sample {
-        item: Item {
-            key: key.into(),
-            picture,
-            url: None,
-            text_raw: None,
-            extra: Default::default(),
-        },
-        image: StoredImage {
-            bytes: Bytes::from_static(b"\xff\xd8\xff"),
-            path: format!("{key}.jpg"),
-            width: 3,
-            height: 2,
-            original_width: 30,
-            original_height: 20,
-        },
-        sha256: "00".repeat(32),
-        phash: u64::MAX,
-        tags: Vec::new(),
-        synthetic: None,
-        generated: None,
-        generated_refused: None,
-        audit: Audit::default(),
-        fit: None,
-        safety: None,
-    }
+    let item = Item {
+        key: key.into(),
+        picture: Picture::Absent { reason: Reason::ImageNull, detail: String::new() },
+        url: None,
+        text_raw: None,
+        extra: Default::default(),
+    };
+    let image = StoredImage {
+        bytes: Bytes::from_static(b"\xff\xd8\xff"),
+        path: format!("{key}.jpg"),
+        width: 3,
+        height: 2,
+        original_width: 30,
+        original_height: 20,
+    };
+    Sample::decoded(item, image, "00".repeat(32), u64::MAX)
 }
 
 /// The same row with everything.
